@@ -1,0 +1,1 @@
+"""The usual ways to broadcast from Python, each as a small server that a benchmark can command."""

@@ -1,0 +1,1 @@
+"""Where publications travel and are kept."""

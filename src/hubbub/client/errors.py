@@ -1,0 +1,69 @@
+"""Everything the client raises, and whose fault it was.
+
+::
+
+    ClientError
+    ├── InvalidURLError          yours: the server URL is not one                       (a ValueError)
+    ├── NotConnectedError        nobody's: there is no connection to send on            (a ConnectionError)
+    └── ConnectError             theirs: no connection came about                       (a ConnectionError)
+        ├── UnreachableError     the network's: no such host, refused, TLS, proxy
+        ├── ConnectTimeoutError  nothing came in time                                   (a TimeoutError)
+        ├── NotHubbubError       something answered that is no Hubbub server
+        └── RefusedError         the server said no: an HTTP status or a close code
+
+Names that are not legal (a client id, a group) raise `hubbub.core.channels.BadName`, a ValueError.
+"""
+
+
+class ClientError(Exception):
+    """Anything that went wrong in the client."""
+
+
+class InvalidURLError(ClientError, ValueError):
+    """The server URL is not one; the sentence says what would be right."""
+
+
+class NotConnectedError(ClientError, ConnectionError):
+    """There is no connection to send on; the sentence says why, and whether one is on its way."""
+
+
+class ConnectError(ClientError, ConnectionError):
+    """No connection came about."""
+
+
+class UnreachableError(ConnectError):
+    """Nothing could be reached at that address: no such host, refused, TLS or proxy trouble."""
+
+
+class ConnectTimeoutError(ConnectError, TimeoutError):
+    """The connection was not established in time."""
+
+
+class NotHubbubError(ConnectError):
+    """Something answered, but it does not speak WebSocket, or is not a Hubbub server."""
+
+
+class RefusedError(ConnectError):
+    """The server said no, in the handshake (`status`) or right after it (`code`).
+
+    reason: the body of the HTTP answer, or the reason of the close frame.
+    reconnect: whether it may be different next time.
+    retry_after: seconds to wait at least until then.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        status: int | None = None,
+        code: int | None = None,
+        reason: str = "",
+        reconnect: bool = True,
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.reason = reason
+        self.reconnect = reconnect
+        self.retry_after = retry_after

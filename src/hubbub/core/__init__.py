@@ -1,0 +1,1 @@
+"""The core: what a hub decides, with no event loop, no socket and no clock."""

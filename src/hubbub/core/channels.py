@@ -1,0 +1,97 @@
+"""Channel names and the namespaces whose options apply to them.
+
+A channel is a non-empty name of at most 255 bytes of UTF-8 without control characters. `$` begins the
+reserved names (`$all`, `$client:<id>`, `$user:<id>`), which clients cannot join by name. `ns:rest` belongs to
+namespace `ns` where one of that name is configured, and to the default namespace otherwise.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+MAX_NAME_BYTES: Final = 255
+# C0 and C1 controls, line and paragraph separators, and lone surrogates that no UTF-8 can carry.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class BadName(ValueError):
+    """A channel name or client id that is not legal; the sentence says why."""
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` when it is a legal name, or raise `BadName` with a sentence that calls it `what`."""
+    if not name:
+        raise BadName(f"{what} is empty; give it at least one character")
+    if _UNPRINTABLE.search(name):
+        raise BadName(f"{what} holds a control character; use printable text")
+    if len(name) > MAX_NAME_BYTES or len(name.encode()) > MAX_NAME_BYTES:
+        raise BadName(f"{what} is longer than {MAX_NAME_BYTES} bytes")
+    return name
+
+
+def check_group(name: str, what: str = "group_name") -> str:
+    """As `check_name`, for a channel that clients may name: the reserved `$` is refused too."""
+    check_name(name, what)
+    if name[0] == "$":
+        raise BadName(f"{what} begins with '$', which is reserved; choose another first character")
+    return name
+
+
+class SlowPolicy(StrEnum):
+    """What happens to a publication for a connection that cannot keep up."""
+
+    DISCONNECT = "disconnect"
+    """Frames wait up to the outbox's bound; past it the connection is closed as slow (3008)."""
+    DROP_OLDEST = "drop_oldest"
+    """Frames wait up to the outbox's bound; past it the oldest go, and the client is told how many."""
+    LATEST = "latest"
+    """Only the newest frame per channel and key waits; the client is told how many were passed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """The options of the channels in one namespace.
+
+    history_size: publications kept per channel, 0 for no history.
+    history_ttl: seconds that a publication is kept.
+    presence: keep who is in each channel.
+    join_leave: tell members when somebody joins or leaves.
+    slow_policy: what happens to a connection that cannot keep up.
+    """
+
+    history_size: int = 0
+    history_ttl: float = 300.0
+    presence: bool = True
+    join_leave: bool = False
+    slow_policy: SlowPolicy = SlowPolicy.DISCONNECT
+
+    def __post_init__(self) -> None:
+        if self.history_size < 0:
+            raise ValueError(f"history_size is {self.history_size}; give 0 (no history) or more")
+        if self.history_ttl <= 0:
+            raise ValueError(f"history_ttl is {self.history_ttl}; give the seconds to keep a publication")
+        object.__setattr__(self, "slow_policy", SlowPolicy(self.slow_policy))
+
+    @property
+    def has_history(self) -> bool:
+        """Whether channels here keep their publications."""
+        return self.history_size > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Finds the namespace of a channel."""
+
+    named: Mapping[str, Namespace] = field(default_factory=dict)
+    default: Namespace = field(default_factory=Namespace)
+    # Broadcasts and personal notifications: no presence, and no history until somebody asks for it.
+    reserved: Namespace = field(default_factory=lambda: Namespace(presence=False))
+
+    def of(self, channel: str) -> Namespace:
+        """The options that apply to `channel`."""
+        if channel[:1] == "$":
+            return self.named.get(channel.partition(":")[0], self.reserved)
+        prefix, colon, _ = channel.partition(":")
+        return self.named.get(prefix, self.default) if colon else self.default

@@ -1,0 +1,360 @@
+"""The server API: one function a method. Shapes are those that published server SDKs know.
+
+Each method takes a JSON object and answers `{"result": {…}}` or `{"error": {"code": …, "message": …}}`, both
+with HTTP 200: the request was understood. A body that is no JSON object is 400, a missing key 401.
+"""
+
+import asyncio
+import base64
+import binascii
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from hubbub import __version__
+from hubbub.brokers.base import BrokerUnavailable
+from hubbub.core import codes
+from hubbub.core.channels import BadName, check_group, check_name
+from hubbub.core.codes import CloseReason
+from hubbub.core.messages import BadCommand, Member, Position, Publication
+from hubbub.http.body import decode_object
+from hubbub.hub import Hub
+
+BATCH_LIMIT: Final = 1000
+HISTORY_LIMIT: Final = 1000
+
+
+class _Payload(Struct, kw_only=True):
+    data: Raw | UnsetType = UNSET
+    b64data: str = ""
+    skip_history: bool = False
+    tags: dict[str, str] | None = None
+    idempotency_key: str = ""
+    key: str = ""
+    version: int = 0
+
+    def json(self) -> Raw:
+        """The data to publish, as JSON text."""
+        if self.version:
+            raise BadCommand("field `version` is not supported; leave it out", error=codes.NOT_AVAILABLE)
+        if not isinstance(self.data, UnsetType):
+            return self.data
+        if not self.b64data:
+            raise BadCommand("field `data` is missing; give any JSON")
+        try:
+            decoded = base64.b64decode(self.b64data, validate=True)
+            msgspec.json.decode(decoded)
+        except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise BadCommand("field `b64data` must be base64 of JSON text") from exc
+        return Raw(decoded)
+
+
+class PublishRequest(_Payload, kw_only=True):
+    """Publish into one channel."""
+
+    channel: str
+
+
+class BroadcastRequest(_Payload, kw_only=True):
+    """Publish the same into several channels."""
+
+    channels: list[str]
+
+
+class WhoRequest(Struct, kw_only=True):
+    """Names connections by user or by client id; at least one."""
+
+    user: str = ""
+    client: str = ""
+
+    def who(self) -> dict[str, str]:
+        """As arguments for the hub."""
+        if not self.user and not self.client:
+            raise BadCommand("fields `user` and `client` are both missing; give one")
+        return {"user": self.user, "client": self.client}
+
+
+class SubscribeRequest(WhoRequest, kw_only=True):
+    """Put connections into a channel, or take them out."""
+
+    channel: str
+
+
+class DisconnectReason(Struct):
+    """The close code and reason a client sees."""
+
+    code: int
+    reason: str = ""
+
+
+class DisconnectRequest(WhoRequest, kw_only=True):
+    """Close connections."""
+
+    disconnect: DisconnectReason | None = None
+
+
+class ChannelRequest(Struct):
+    """Names one channel."""
+
+    channel: str
+
+
+class HistoryRequest(Struct):
+    """Read a channel's history; `limit` 0 for the position alone, -1 for all."""
+
+    channel: str
+    limit: int = 0
+    since: Position | None = None
+    reverse: bool = False
+
+
+class ChannelsRequest(Struct):
+    """List channels with members by glob pattern."""
+
+    pattern: str = "*"
+
+
+class NoRequest(Struct):
+    """Takes nothing."""
+
+
+class ConnectionsRequest(Struct):
+    """List connections of one user, of one client, or all."""
+
+    user: str = ""
+    client: str = ""
+
+
+class BatchRequest(Struct):
+    """Several methods in one request, answered in order."""
+
+    commands: list[dict[str, Raw]]
+    parallel: bool = False
+
+
+async def publish(hub: Hub, request: PublishRequest) -> dict[str, Any]:
+    """Publish into one channel; the result is its position, empty without history."""
+    check_name(request.channel, "field `channel`")
+    position = await hub.publish_raw(
+        request.channel,
+        request.json(),
+        key=request.key,
+        tags=request.tags,
+        idempotency_key=request.idempotency_key,
+        skip_history=request.skip_history,
+    )
+    return {} if position is None else {"offset": position.offset, "epoch": position.epoch}
+
+
+async def broadcast(hub: Hub, request: BroadcastRequest) -> dict[str, Any]:
+    """Publish the same data into several channels; one response a channel."""
+    if not request.channels:
+        raise BadCommand("field `channels` is empty; name at least one")
+    data = request.json()
+
+    async def one(channel: str) -> dict[str, Any]:
+        single = PublishRequest(
+            channel=channel,
+            data=data,
+            skip_history=request.skip_history,
+            tags=request.tags,
+            idempotency_key=request.idempotency_key,
+            key=request.key,
+        )
+        return await answer(publish(hub, single))
+
+    return {"responses": [await one(channel) for channel in request.channels]}
+
+
+async def subscribe(hub: Hub, request: SubscribeRequest) -> dict[str, Any]:
+    """Put every connection of a user or a client into a channel."""
+    await hub.subscribe(request.channel, **request.who())
+    return {}
+
+
+async def unsubscribe(hub: Hub, request: SubscribeRequest) -> dict[str, Any]:
+    """Take every connection of a user or a client out of a channel."""
+    await hub.unsubscribe(request.channel, **request.who())
+    return {}
+
+
+async def disconnect(hub: Hub, request: DisconnectRequest) -> dict[str, Any]:
+    """Close every connection of a user or a client."""
+    reason = codes.FORCE_DISCONNECT
+    if request.disconnect is not None:
+        reason = CloseReason(request.disconnect.code, request.disconnect.reason)
+        if not 3000 <= reason.code <= 4999:
+            raise BadCommand(f"field `disconnect.code` is {reason.code}; give 3000 to 4999")
+    await hub.disconnect(**request.who(), reason=reason)
+    return {}
+
+
+async def refresh(hub: Hub, request: WhoRequest) -> dict[str, Any]:
+    """Prolong a connection that expires; none does without tokens."""
+    request.who()
+    raise BadCommand("connections do not expire here", error=codes.NOT_AVAILABLE)
+
+
+async def presence(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
+    """Who is in a channel, by connection id."""
+    check_group(request.channel, "field `channel`")
+    members = await hub.presence(request.channel)
+    return {"presence": {id: _member(id, member) for id, member in members.items()}}
+
+
+def _member(id: str, member: Member) -> dict[str, Any]:
+    shown: dict[str, Any] = {"client": id, "user": member.user, "client_id": member.client_id}
+    return shown if member.info is None else shown | {"conn_info": member.info}
+
+
+async def presence_stats(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
+    """How many are in a channel."""
+    check_group(request.channel, "field `channel`")
+    connections, clients = await hub.presence_stats(request.channel)
+    return {"num_clients": connections, "num_users": clients}
+
+
+async def history(hub: Hub, request: HistoryRequest) -> dict[str, Any]:
+    """Publications of a channel and the position of the newest."""
+    check_name(request.channel, "field `channel`")
+    if not -1 <= request.limit <= HISTORY_LIMIT:
+        raise BadCommand(f"field `limit` is {request.limit}; give -1 to {HISTORY_LIMIT}")
+    page = await hub.history(
+        request.channel, since=request.since, limit=request.limit, reverse=request.reverse
+    )
+    return {
+        "publications": [_publication(publication) for publication in page.publications],
+        "offset": page.position.offset,
+        "epoch": page.position.epoch,
+    }
+
+
+def _publication(publication: Publication) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "data": publication.data,
+        "offset": publication.offset,
+        "timestamp": publication.timestamp,
+    }
+    if publication.client_id:
+        shown["from"] = publication.client_id
+    return shown if publication.tags is None else shown | {"tags": publication.tags}
+
+
+async def history_remove(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
+    """Let go of a channel's publications."""
+    check_name(request.channel, "field `channel`")
+    await hub.broker.remove_history(request.channel)
+    return {}
+
+
+async def channels(hub: Hub, request: ChannelsRequest) -> dict[str, Any]:
+    """Channels with members, by glob pattern."""
+    return {"channels": {name: {"num_clients": count} for name, count in hub.groups(request.pattern).items()}}
+
+
+async def info(hub: Hub, request: NoRequest) -> dict[str, Any]:
+    """The nodes and what is on them."""
+    groups = hub.groups()
+    users = {connection.session.user for connection in hub.connections_of()} - {""}
+    node = {
+        "uid": hub.node_id,
+        "name": f"{os.uname().nodename}_{os.getpid()}",
+        "version": __version__,
+        "num_clients": hub.total_connections,
+        "num_users": len(users),
+        "num_subs": sum(groups.values()),
+        "num_channels": len(groups),
+        "uptime": hub.uptime(),
+    }
+    return {"nodes": [node]}
+
+
+async def connections(hub: Hub, request: ConnectionsRequest) -> dict[str, Any]:
+    """Open connections, by connection id."""
+    return {
+        "connections": {
+            connection.id: {
+                "client_id": connection.session.client_id,
+                "user": connection.session.user,
+                "channels": sorted(connection.session.channels),
+                "address": connection.address,
+            }
+            for connection in hub.connections_of(user=request.user, client=request.client)
+        }
+    }
+
+
+async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:
+    """Several methods at once; replies stand in the order of the commands."""
+    if len(request.commands) > BATCH_LIMIT:
+        raise BadCommand(f"field `commands` holds {len(request.commands)}; send at most {BATCH_LIMIT}")
+
+    async def one(command: dict[str, Raw]) -> dict[str, Any]:
+        if len(command) != 1:
+            return error_answer(codes.BAD_REQUEST, "a batch command is an object with one method")
+        [(name, body)] = command.items()
+        if name not in METHODS or name == "batch":
+            return error_answer(codes.METHOD_NOT_FOUND, f"no method {name[:60]!r} in a batch")
+        reply = await call(hub, name, body)
+        return {name: reply["result"]} if "result" in reply else reply
+
+    if request.parallel:
+        return {"replies": await asyncio.gather(*(one(command) for command in request.commands))}
+    return {"replies": [await one(command) for command in request.commands]}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method: what it takes and what performs it."""
+
+    request: type[Struct]
+    perform: Callable[[Hub, Any], Awaitable[dict[str, Any]]]
+
+
+METHODS: Final = {
+    "publish": Method(PublishRequest, publish),
+    "broadcast": Method(BroadcastRequest, broadcast),
+    "subscribe": Method(SubscribeRequest, subscribe),
+    "unsubscribe": Method(SubscribeRequest, unsubscribe),
+    "disconnect": Method(DisconnectRequest, disconnect),
+    "refresh": Method(WhoRequest, refresh),
+    "presence": Method(ChannelRequest, presence),
+    "presence_stats": Method(ChannelRequest, presence_stats),
+    "history": Method(HistoryRequest, history),
+    "history_remove": Method(ChannelRequest, history_remove),
+    "channels": Method(ChannelsRequest, channels),
+    "info": Method(NoRequest, info),
+    "connections": Method(ConnectionsRequest, connections),
+    "batch": Method(BatchRequest, batch),
+}
+
+
+async def call(hub: Hub, name: str, body: bytes | Raw) -> dict[str, Any]:
+    """Perform one method on a JSON object; what does not fit is an error answer."""
+    method = METHODS[name]
+    try:
+        request = decode_object(bytes(body), method.request)
+    except msgspec.ValidationError as exc:
+        return error_answer(codes.BAD_REQUEST, f"{name}: {exc}")
+    return await answer(method.perform(hub, request))
+
+
+async def answer(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """A method's result or error, as the API shows it."""
+    try:
+        return {"result": await work}
+    except BadName as exc:
+        return error_answer(codes.BAD_REQUEST, str(exc))
+    except BadCommand as exc:
+        return error_answer(exc.error or codes.BAD_REQUEST, exc.message)
+    except BrokerUnavailable as exc:
+        return error_answer(codes.INTERNAL, f"the broker does not answer: {exc}")
+
+
+def error_answer(error: codes.Error, message: str = "") -> dict[str, Any]:
+    """An error, as the API shows it."""
+    return {"error": {"code": error.code, "message": message or error.message}}

@@ -1,0 +1,169 @@
+"""The routes to mount in any FastAPI app: the WebSocket, the contract's endpoints, the server API, health."""
+
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request, Response, WebSocket
+from starlette.exceptions import HTTPException
+
+from hubbub import __version__
+from hubbub.auth import ApiKeys
+from hubbub.brokers.base import BrokerUnavailable
+from hubbub.core import codes
+from hubbub.core.channels import BadName
+from hubbub.http import api
+from hubbub.http.body import read_body, read_object
+from hubbub.hub import Hub
+from hubbub.observability import CONTENT_TYPE
+from hubbub.transports.asgi import serve_websocket
+
+READY_TIMEOUT: Final = 2.0
+
+
+class Json(Response):
+    """A JSON answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+def socket_route(hub: Hub) -> str:
+    """The name of a hub's WebSocket route, for `app.url_path_for`."""
+    return f"hubbub-{hub.node_id}"
+
+
+def build_router(hub: Hub) -> APIRouter:
+    """Every route of a hub."""
+    router = APIRouter()
+    _add_websocket(router, hub)
+    _add_contract(router, hub)
+    _add_api(router, hub)
+    _add_health(router, hub)
+    return router
+
+
+def _add_websocket(router: APIRouter, hub: Hub) -> None:
+    async def with_id(websocket: WebSocket, client_id: str) -> None:
+        await serve_websocket(hub, websocket, client_id)
+
+    async def without_id(websocket: WebSocket) -> None:
+        await serve_websocket(hub, websocket, None)
+
+    router.add_api_websocket_route("/ws/{client_id}", with_id, name=f"{socket_route(hub)}-client")
+    router.add_api_websocket_route("/ws", without_id, name=socket_route(hub))
+
+
+def _add_contract(router: APIRouter, hub: Hub) -> None:
+    any_object = _body({"type": "object", "additionalProperties": True})
+
+    @router.get("/stats", tags=["status"], summary="What is going on")
+    async def stats() -> Response:
+        groups = hub.groups()
+        return Json(
+            {
+                "status": "running",
+                "total_connections": hub.total_connections,
+                "active_groups": len(groups),
+                "subscriptions": sum(groups.values()),
+                "node": hub.node_id,
+                "version": __version__,
+                "uptime_seconds": hub.uptime(),
+                "timestamp": hub.timestamp(),
+            }
+        )
+
+    @router.post("/broadcast", tags=["publish"], summary="Send to every connection", openapi_extra=any_object)
+    async def broadcast(request: Request) -> Response:
+        _check_key(hub, request)
+        await _publishing(hub.broadcast(await read_object(request)))
+        return Json({"status": "broadcast_sent", "timestamp": hub.timestamp()})
+
+    @router.post(
+        "/notify/{client_id}",
+        tags=["publish"],
+        summary="Send to every connection of one client",
+        openapi_extra=any_object,
+    )
+    async def notify(request: Request, client_id: str) -> Response:
+        _check_key(hub, request)
+        await _publishing(hub.notify(client_id, await read_object(request)))
+        return Json({"status": "notification_sent", "client_id": client_id, "timestamp": hub.timestamp()})
+
+    @router.get("/metrics", tags=["status"], summary="Metrics in Prometheus' text format")
+    async def metrics() -> Response:
+        return Response(hub.metrics.exposition(), media_type=CONTENT_TYPE)
+
+
+def _add_api(router: APIRouter, hub: Hub) -> None:
+    for name, method in api.METHODS.items():
+        router.add_api_route(
+            f"/api/{name}",
+            _method_endpoint(hub, name),
+            methods=["POST"],
+            tags=["server API"],
+            summary=(method.perform.__doc__ or "").rstrip("."),
+            name=f"api_{name}",
+            openapi_extra=_body(_schema(method.request)),
+        )
+
+    @router.post("/api/{method}", include_in_schema=False)
+    async def unknown(request: Request, method: str) -> Response:
+        _check_key(hub, request)
+        sentence = f"no method {method[:60]!r}; there are {', '.join(api.METHODS)}"
+        return Json(api.error_answer(codes.METHOD_NOT_FOUND, sentence), status_code=404)
+
+
+def _method_endpoint(hub: Hub, name: str) -> Any:
+    async def endpoint(request: Request) -> Response:
+        _check_key(hub, request)
+        return Json(await api.call(hub, name, await read_body(request)))
+
+    return endpoint
+
+
+def _add_health(router: APIRouter, hub: Hub) -> None:
+    @router.get("/healthz", tags=["status"], summary="Whether the process is alive")
+    async def healthz() -> Response:
+        return Json({"status": "alive"})
+
+    @router.get("/readyz", tags=["status"], summary="Whether clients should be sent here")
+    async def readyz() -> Response:
+        not_ready = await hub.not_ready(READY_TIMEOUT)
+        if not_ready:
+            return Json({"status": "not ready", "reason": not_ready}, status_code=503)
+        return Json({"status": "ready"})
+
+
+def _check_key(hub: Hub, request: Request) -> None:
+    if not ApiKeys(hub.options.api_keys).allow(request.headers):
+        raise HTTPException(401, "an API key is needed: send it as X-API-Key")
+
+
+async def _publishing(work: Any) -> None:
+    try:
+        await work
+    except BadName as exc:
+        raise HTTPException(400, str(exc)) from exc
+    except BrokerUnavailable as exc:
+        raise HTTPException(503, f"the broker does not answer: {exc}") from exc
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """The struct's JSON schema with nothing referred to, since each route's stands alone."""
+    [schema], components = msgspec.json.schema_components([struct], ref_template="{name}")
+
+    def inline(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return inline(components[node["$ref"]])
+            return {key: inline(value) for key, value in node.items()}
+        return [inline(item) for item in node] if isinstance(node, list) else node
+
+    inlined: dict[str, Any] = inline(schema)
+    return inlined

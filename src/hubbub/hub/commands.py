@@ -1,0 +1,189 @@
+"""Carries out what clients ask for: one command after another on each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, assert_never
+
+import msgspec
+
+from hubbub.brokers.base import BrokerUnavailable
+from hubbub.core import codes
+from hubbub.core.codes import Error
+from hubbub.core.messages import (
+    Alive,
+    BadCommand,
+    Command,
+    CommandId,
+    Connect,
+    Failed,
+    GetHistory,
+    GetPresence,
+    GetPresenceStats,
+    HistoryReply,
+    Ping,
+    Pong,
+    PresenceReply,
+    PresenceStatsReply,
+    Publish,
+    Published,
+    Rpc,
+    RpcReply,
+    Subscribe,
+    Unsubscribe,
+)
+from hubbub.core.session import command_id
+from hubbub.hub.connection import Connection
+from hubbub.hub.hooks import Refuse, to_json
+
+if TYPE_CHECKING:
+    from hubbub.hub.hub import Hub
+
+logger = logging.getLogger("hubbub.commands")
+
+
+class Commands:
+    """Performs commands. While one takes time, its connection's reading is paused and what came waits."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def handle(self, connection: Connection, payload: bytes) -> None:
+        """Decode one frame and let the session decide on each of its commands."""
+        started = time.perf_counter()
+        try:
+            for command in connection.protocol.decode(payload):
+                if connection.waiting is None:
+                    connection.apply(connection.session.receive(command))
+                else:
+                    connection.waiting.append(command)
+        except BadCommand as exc:
+            self._hub.metrics.failed((exc.error or codes.BAD_REQUEST).code)
+            connection.apply(connection.session.fault(exc))
+        if connection.waiting is None:
+            self._hub.metrics.processing.observe(time.perf_counter() - started)
+
+    def perform(self, connection: Connection, command: Command) -> None:
+        """Carry out one legal command, at once or in a task."""
+        if isinstance(command, Ping):
+            connection.send(Alive(command.id, self._hub.timestamp()))
+        else:
+            connection.waiting = deque()
+            connection.transport.pause_reading()
+            self._hub.spawn(self._work(connection, command))
+
+    async def _work(self, connection: Connection, command: Command) -> None:
+        """Perform a command, then whatever came in behind it, in order."""
+        started = time.perf_counter()
+        await self._attempt(connection, command)
+        self._hub.metrics.processing.observe(time.perf_counter() - started)
+        waiting, connection.waiting = connection.waiting, None
+        if not connection.open:
+            return
+        while waiting and connection.open:
+            item = waiting.popleft()
+            if isinstance(item, bytes):
+                self.handle(connection, item)
+            else:
+                connection.apply(connection.session.receive(item))
+            if connection.waiting is not None:
+                connection.waiting.extend(waiting)  # a task of its own goes on with the rest
+                return
+        connection.transport.resume_reading()
+
+    async def _attempt(self, connection: Connection, command: Command) -> None:
+        id = command_id(command)
+        try:
+            await self._execute(connection, command)
+        except Refuse as exc:
+            self._fail(connection, id, exc.error, exc.reason)
+        except BadCommand as exc:
+            self._fail(connection, id, exc.error or codes.BAD_REQUEST, exc.message)
+        except BrokerUnavailable:
+            self._fail(connection, id, codes.INTERNAL, "the broker does not answer; try again later")
+        except Exception:
+            logger.exception("%s failed", type(command).__name__)
+            self._fail(connection, id, codes.INTERNAL)
+
+    def _fail(self, connection: Connection, id: CommandId, error: Error, sentence: str = "") -> None:
+        self._hub.metrics.failed(error.code)
+        connection.send(Failed(id, error, sentence))
+
+    def _execute(self, connection: Connection, command: Command) -> Coroutine[Any, Any, None]:
+        match command:
+            case Subscribe(id, channel, recover):
+                return self._hub.membership.join(connection, id, channel, recover)
+            case Unsubscribe(id, channel):
+                return self._hub.membership.leave(connection, id, channel)
+            case Publish():
+                return self._publish(connection, command)
+            case GetPresence():
+                return self._presence(connection, command)
+            case GetPresenceStats():
+                return self._presence_stats(connection, command)
+            case GetHistory():
+                return self._history(connection, command)
+            case Rpc():
+                return self._rpc(connection, command)
+            case Connect() | Ping() | Pong():
+                raise AssertionError(f"{command} is performed elsewhere")
+            case _:
+                assert_never(command)
+
+    async def _publish(self, connection: Connection, command: Publish) -> None:
+        hub, data = self._hub, command.data
+        if hub.hooks.publish:
+            decoded = msgspec.json.decode(data)
+            await hub.hooks.allow(hub.hooks.publish, connection.describe(), command.channel, decoded)
+        position = await hub.publish_raw(
+            command.channel,
+            data.copy(),  # else it would keep the whole frame alive
+            kind=command.kind,
+            client_id=connection.session.client_id,
+        )
+        if command.id is not None:
+            connection.send(Published(command.id, command.channel, position))
+
+    async def _presence(self, connection: Connection, command: GetPresence) -> None:
+        members = await self._hub.presence(command.channel)
+        connection.send(PresenceReply(command.id, command.channel, members))
+
+    async def _presence_stats(self, connection: Connection, command: GetPresenceStats) -> None:
+        connections, clients = await self._hub.presence_stats(command.channel)
+        connection.send(PresenceStatsReply(command.id, command.channel, connections, clients))
+
+    async def _history(self, connection: Connection, command: GetHistory) -> None:
+        page = await self._hub.history(
+            command.channel, since=command.since, limit=command.limit, reverse=command.reverse
+        )
+        connection.send(HistoryReply(command.id, command.channel, page.publications, page.position))
+
+    async def _rpc(self, connection: Connection, command: Rpc) -> None:
+        method = self._hub.hooks.rpc.get(command.method)
+        if method is None:
+            known = ", ".join(sorted(self._hub.hooks.rpc)) or "none is registered"
+            raise BadCommand(
+                f"rpc: field `method` is {command.method[:60]!r}; known methods: {known}",
+                error=codes.METHOD_NOT_FOUND,
+            )
+        call = method.bind(connection.describe(), command.data)
+        result = to_json(await self._hub.hooks.call(call))
+        if len(result) > self._hub.options.max_rpc_bytes:
+            raise BadCommand("rpc: the result is too large", error=codes.LIMIT_EXCEEDED)
+        connection.send(RpcReply(command.id, result))
+
+
+async def quietly(work: Coroutine[Any, Any, None], what: str) -> None:
+    """Clean-up that nobody waits for: what fails is logged."""
+    try:
+        await work
+    except (Refuse, BrokerUnavailable) as exc:
+        logger.warning("%s: %s", what, exc)
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("%s failed", what)

@@ -1,0 +1,196 @@
+"""One connection of this node: its session, its transport, and what waits for it."""
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from hubbub.core import codes
+from hubbub.core.channels import SlowPolicy
+from hubbub.core.codes import CloseReason
+from hubbub.core.fanout import Encoded
+from hubbub.core.messages import Command, Disconnecting, Dropped, Member, Message
+from hubbub.core.outbox import Outbox, Outcome
+from hubbub.core.session import Close, Effect, Perform, Send, Session
+from hubbub.hub.hooks import SessionInfo, to_json
+from hubbub.hub.ports import Format, Transport
+from hubbub.protocols.base import WireProtocol
+
+if TYPE_CHECKING:
+    from hubbub.hub.hub import Hub
+
+logger = logging.getLogger("hubbub.connection")
+
+
+def _nowhere(data: bytes) -> None:
+    """Where a closed connection writes to."""
+
+
+class Connection:
+    """Glues one session to one transport. A transport makes it by `Hub.attach` and feeds it."""
+
+    __slots__ = (
+        "address",
+        "asked_at",
+        "bucket",
+        "closed_with",
+        "format",
+        "hub",
+        "info",
+        "last_seen",
+        "number",
+        "outbox",
+        "protocol",
+        "session",
+        "slow",
+        "transport",
+        "waiting",
+        "write",
+    )
+
+    def __init__(
+        self,
+        hub: "Hub",
+        transport: Transport,
+        protocol: WireProtocol,
+        format: Format,
+        *,
+        number: int,
+        address: str,
+        info: Any,
+    ) -> None:
+        self.hub = hub
+        self.transport = transport
+        self.protocol = protocol
+        self.format = format
+        self.number = number
+        self.address = address
+        self.info = info
+        self.session = Session(hub.options.limits)
+        self.write = transport.write
+        self.slow = False
+        self.outbox: Outbox | None = None
+        # Frames and commands behind a command that is under way.
+        self.waiting: deque[bytes | Command] | None = None
+        self.closed_with: CloseReason | None = None
+        self.last_seen = 0.0
+        self.asked_at = 0.0
+        self.bucket = 0
+
+    @property
+    def id(self) -> str:
+        """Names this connection among all nodes."""
+        return f"{self.hub.node_id}-{self.number:x}"
+
+    @property
+    def open(self) -> bool:
+        """Whether it can still be written to."""
+        return self.closed_with is None
+
+    def describe(self) -> SessionInfo:
+        """This connection, as hooks see it."""
+        session = self.session
+        return SessionInfo(
+            connection_id=self.id,
+            client_id=session.client_id,
+            user=session.user,
+            info=self.info,
+            address=self.address,
+        )
+
+    def as_member(self) -> Member:
+        """This connection, as presence shows it."""
+        info = None if self.info is None else to_json(self.info)
+        return Member(self.session.client_id, self.session.user, info)
+
+    # From the transport.
+
+    def receive(self, payload: bytes) -> None:
+        """One message came in."""
+        self.last_seen = self.hub.now()
+        if self.waiting is not None:
+            self.waiting.append(payload)
+        elif self.open:
+            self.hub.commands.handle(self, payload)
+
+    def seen(self) -> None:
+        """The client gave a sign of life that is no message."""
+        self.last_seen = self.hub.now()
+
+    def pause_writing(self) -> None:
+        """The transport reports back-pressure: frames wait in an outbox from here."""
+        self.slow = True
+        if self.outbox is None:
+            self.outbox = Outbox(self.hub.options.outbox_bytes)
+
+    def resume_writing(self) -> None:
+        """The transport is ready again: what waited goes out, and gaps are told."""
+        self.slow = False
+        outbox, self.outbox = self.outbox, None
+        if outbox is None or not self.open:
+            return
+        told = [self.format.frame(Dropped(channel, n)) for channel, n in outbox.take_dropped().items()]
+        waited = outbox.take_all()
+        if told or waited:
+            self.write(b"".join((*told, waited)))
+
+    def lost(self, reason: CloseReason) -> None:
+        """The transport is gone, or the peer said good-bye."""
+        self._end(reason)
+
+    # To the transport.
+
+    def send(self, message: Message) -> None:
+        """Write one message, or let it wait behind what waits."""
+        if self.closed_with is not None:
+            return
+        self.hub.metrics.replied(message)
+        self.send_frame(self.format.frame(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """Write a ready frame, or let it wait behind what waits."""
+        if not self.slow:
+            self.write(frame)
+        elif self.outbox is not None and self.outbox.put_reply(frame) is Outcome.OVERFLOW:
+            self.close(codes.SLOW)
+
+    def write_later(self, item: Encoded, policy: SlowPolicy) -> None:
+        """Queue a slow connection's publications under their channel's policy."""
+        if self.outbox is None:
+            return
+        for publication, frame in zip(item.publications, item.frames, strict=True):
+            outcome = self.outbox.put(publication.channel, frame, policy, publication.key)
+            if outcome is Outcome.OVERFLOW:
+                self.hub.metrics.dropped(policy, 1)
+                self.close(codes.SLOW)
+                return
+            if outcome is Outcome.DROPPED:
+                self.hub.metrics.dropped(policy, 1)
+
+    def close(self, reason: CloseReason) -> None:
+        """Say why, and close. What the connection held is let go of before the transport is done."""
+        if self.closed_with is not None:
+            return
+        if not self.slow and reason.code >= 3000:
+            self.write(self.format.frame(Disconnecting(reason)))
+        self._end(reason)
+        self.transport.close(reason.code, reason.reason)
+
+    def apply(self, effects: list[Effect]) -> None:
+        """Do what the session decided."""
+        for effect in effects:
+            match effect:
+                case Send(message):
+                    self.send(message)
+                case Close(reason):
+                    self.close(reason)
+                case Perform(command):
+                    self.hub.commands.perform(self, command)
+
+    def _end(self, reason: CloseReason) -> None:
+        if self.closed_with is not None:
+            return
+        self.closed_with = reason
+        self.session.close(reason)
+        self.write = _nowhere
+        self.outbox = None
+        self.hub.detach(self)

@@ -1,0 +1,215 @@
+"""The application's say: hooks for connect, disconnect, subscribe, unsubscribe, publish and rpc."""
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Raw
+
+from hubbub.core import codes
+from hubbub.core.codes import Error
+from hubbub.core.messages import BadCommand
+
+logger = logging.getLogger("hubbub.hooks")
+
+Hook = Callable[..., Any]
+H = TypeVar("H", bound=Hook)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRequest:
+    """A client at the door: what its handshake says.
+
+    client_id: the id of the path, None where the server is to make one. headers: by lower-case name.
+    address: the client's, from X-Forwarded-For where a trusted proxy sent it.
+    """
+
+    client_id: str | None
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The request's cookies by name."""
+        pairs = (pair.strip().partition("=") for pair in self.headers.get("cookie", "").split(";"))
+        return {name: value for name, equals, value in pairs if equals}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a client is, as the application says.
+
+    user: a name that may be on many clients. client_id: replaces the id of the path. info: JSON that presence
+    shows of the connection.
+    """
+
+    user: str = ""
+    client_id: str | None = None
+    info: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A connection, as hooks see it."""
+
+    connection_id: str
+    client_id: str
+    user: str = ""
+    info: Any = None
+    address: str = ""
+
+
+class Refuse(Exception):
+    """Raised by a hook to say no; the reason is shown to the client.
+
+    At connect the handshake is answered with HTTP `status`; elsewhere the command fails with error `code`.
+    """
+
+    def __init__(self, reason: str = "refused", *, status: int = 403, code: int = 103) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.error = Error(code, reason)
+
+
+class _Pattern:
+    """A channel pattern such as `orders:{order_id}`; each field stands for one or more characters but `:`."""
+
+    def __init__(self, pattern: str, hook: Hook) -> None:
+        self.hook = hook
+        parts = re.split(r"\{(\w+)\}", pattern)
+        regex = "".join(f"(?P<{part}>[^:]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
+        self._match = re.compile(regex).fullmatch
+        hints = get_type_hints(hook)
+        self._types = {name: hints.get(name, str) for name in parts[1::2]}
+
+    def match(self, channel: str) -> dict[str, Any] | None:
+        """The pattern's fields for this channel, None where it does not match."""
+        match = self._match(channel)
+        if match is None:
+            return None
+        try:
+            return {
+                name: msgspec.convert(value, self._types[name], strict=False)
+                for name, value in match.groupdict().items()
+            }
+        except msgspec.ValidationError:
+            return None
+
+
+class ChannelHooks(Generic[H]):
+    """Hooks by channel pattern; the first whose pattern fits is asked."""
+
+    def __init__(self) -> None:
+        self._patterns: list[_Pattern] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def add(self, pattern: str, hook: Hook) -> None:
+        """Ask this hook for channels that fit the pattern; `*` fits all."""
+        self._patterns.append(_Pattern("{channel}" if pattern == "*" else pattern, hook))
+        if pattern == "*":
+            self._patterns[-1]._match = re.compile(r"(?P<channel>.+)", re.DOTALL).fullmatch
+
+    def find(self, channel: str) -> tuple[Hook, dict[str, Any]] | None:
+        """The hook for a channel with the arguments its pattern yields."""
+        for pattern in self._patterns:
+            arguments = pattern.match(channel)
+            if arguments is not None:
+                accepted = inspect.signature(pattern.hook).parameters
+                return pattern.hook, {k: v for k, v in arguments.items() if k in accepted}
+        return None
+
+
+class RpcMethod:
+    """A method clients can call: its data is decoded to the type of its second parameter."""
+
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
+        parameters = list(inspect.signature(hook).parameters.values())
+        self._takes_data = len(parameters) > 1
+        self._type: Any = get_type_hints(hook).get(parameters[1].name, Any) if self._takes_data else None
+
+    def bind(self, session: SessionInfo, data: Raw) -> Callable[[], Any]:
+        """The call with its data decoded; raises `BadCommand` where it does not fit."""
+        if not self._takes_data:
+            return lambda: self._hook(session)
+        try:
+            if hasattr(self._type, "model_validate_json"):
+                argument = self._type.model_validate_json(bytes(data))
+            else:
+                argument = msgspec.json.decode(data, type=self._type)
+        except (ValueError, RecursionError) as exc:
+            raise BadCommand(f"rpc: field `data`: {exc}") from exc
+        return lambda: self._hook(session, argument)
+
+
+class Hooks:
+    """All hooks of one hub."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self.connect: list[Hook] = []
+        self.disconnect: list[Hook] = []
+        self.subscribe: ChannelHooks[Hook] = ChannelHooks()
+        self.unsubscribe: ChannelHooks[Hook] = ChannelHooks()
+        self.publish: ChannelHooks[Hook] = ChannelHooks()
+        self.rpc: dict[str, RpcMethod] = {}
+
+    async def call(self, call: Callable[[], Any]) -> Any:
+        """What the hook returns. One that raises or takes too long is logged and refuses."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                result = call()
+                return await result if isinstance(result, Awaitable) else result
+        except (Refuse, BadCommand):
+            raise
+        except TimeoutError as exc:
+            logger.exception("a hook took longer than %g seconds; that counts as a no", self._timeout)
+            raise Refuse(codes.INTERNAL.message, status=503, code=codes.INTERNAL.code) from exc
+        except Exception as exc:
+            logger.exception("a hook raised; that counts as a no")
+            raise Refuse(codes.INTERNAL.message, status=500, code=codes.INTERNAL.code) from exc
+
+    async def identify(self, request: ConnectRequest) -> Identity:
+        """Who the client is, by the first connect hook that says; raises `Refuse` for one not let in."""
+        for hook in self.connect:
+            identity = await self.call(lambda hook=hook: hook(request))  # type: ignore[misc]
+            if identity is False:
+                raise Refuse
+            if isinstance(identity, Identity):
+                return identity
+        return Identity()
+
+    async def allow(
+        self, hooks: ChannelHooks[Hook], session: SessionInfo, channel: str, *arguments: object
+    ) -> None:
+        """Raise `Refuse` where the hook for this channel says no."""
+        found = hooks.find(channel)
+        if found is None:
+            return
+        hook, fields = found
+        if await self.call(lambda: hook(session, *arguments, **fields)) is False:
+            raise Refuse(codes.PERMISSION_DENIED.message)
+
+
+def to_json(value: object) -> Raw:
+    """JSON text of any value: builtins, dataclasses, msgspec Structs and pydantic models."""
+    if isinstance(value, Raw):
+        return value
+    return Raw(msgspec.json.encode(value, enc_hook=_model_to_builtins))
+
+
+def _model_to_builtins(value: object) -> object:
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError(f"{type(value).__name__} cannot be turned into JSON")
+    return dump(mode="json")

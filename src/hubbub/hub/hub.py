@@ -1,0 +1,522 @@
+"""The hub: one node's coordinator, and what an application embeds."""
+
+import asyncio
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from weakref import WeakSet
+
+from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
+from hubbub.core import codes
+from hubbub.core.channels import BadName, Namespace, Namespaces, check_group, check_name
+from hubbub.core.codes import CloseReason
+from hubbub.core.departures import Departures
+from hubbub.core.fanout import Fanout
+from hubbub.core.heartbeat import Heartbeat, Verdict
+from hubbub.core.messages import (
+    ALL,
+    AreYouThere,
+    BadCommand,
+    Connect,
+    Connected,
+    Kind,
+    Member,
+    Position,
+    Publication,
+    TimedOut,
+    client_channel,
+    user_channel,
+)
+from hubbub.core.registry import Registry
+from hubbub.hub.commands import Commands, quietly
+from hubbub.hub.connection import Connection
+from hubbub.hub.hooks import ConnectRequest, Hook, Hooks, Identity, Refuse, RpcMethod, to_json
+from hubbub.hub.interest import Interest
+from hubbub.hub.membership import Membership
+from hubbub.hub.options import Options
+from hubbub.hub.ports import Format, Transport
+from hubbub.observability import Metrics
+from hubbub.protocols.base import WireProtocol
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+logger = logging.getLogger("hubbub")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NotStarted(RuntimeError):
+    """The hub is used before its lifespan began or after it ended."""
+
+
+class Hub:
+    """Everything one process needs for real-time push.
+
+    >>> hub = Hub(namespaces={"orders": Namespace(history_size=100)})
+    >>> app = FastAPI(lifespan=hub.lifespan)
+    >>> app.include_router(hub.router)
+    >>> await hub.publish("orders:42", {"status": "shipped"})
+    """
+
+    running: ClassVar[WeakSet["Hub"]] = WeakSet()
+    """The hubs of this process that have started; the fast transport finds its own among them."""
+
+    def __init__(
+        self,
+        broker: str = "memory://",
+        *,
+        namespaces: Mapping[str, Namespace] | None = None,
+        default_namespace: Namespace | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.namespaces = Namespaces(dict(namespaces or {}), default_namespace or Namespace())
+        self.node_id = secrets.token_hex(4)
+        self.broker: Broker
+        self.presence_store: Presence
+        self.broker, self.presence_store = open_broker(broker)
+        self.metrics = Metrics()
+        self.hooks = Hooks(self.options.hook_timeout)
+        self.registry: Registry[Connection] = Registry(lambda c: self.namespaces.of(c).slow_policy)
+        self.interest = Interest(self.broker, self.registry.__contains__)
+        self.membership = Membership(self)
+        self.commands = Commands(self)
+        self.started_at = time.time()
+        self._fanout: Fanout[Connection] = Fanout()
+        self._heartbeat: Heartbeat[Connection] = Heartbeat(
+            self.options.idle_timeout, self.options.grace_timeout
+        )
+        self._departures = Departures()
+        self._connections = 0
+        self._numbers = count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking = False
+        self._room: asyncio.Event = asyncio.Event()
+        self._room.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._router: APIRouter | None = None
+        self.metrics.live(self._gauges())
+
+    # Embedding.
+
+    @property
+    def router(self) -> "APIRouter":
+        """Routes for a FastAPI app: the WebSocket, the HTTP API, metrics and health."""
+        if self._router is None:
+            from hubbub.http.app import build_router
+
+            self._router = build_router(self)
+        return self._router
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Start with the application and stop with it."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Connect to the broker and begin to work, in the running event loop."""
+        if self._loop is not None:
+            raise NotStarted("this hub has started already; make another one, or include this one once")
+        self._loop = asyncio.get_running_loop()
+        await self.broker.start(self)
+        await self.interest.hold(ALL)
+        self._housekeep(self._loop.time())
+        Hub.running.add(self)
+
+    async def stop(self) -> None:
+        """Close every connection, with a code that lets clients come back, and let go of the broker."""
+        if self._loop is None:
+            return
+        Hub.running.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        for connection in self.registry.members(ALL):
+            connection.close(codes.SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.options.hook_timeout)
+        for task in self._tasks:
+            task.cancel()
+        await self.interest.stop()
+        await self.broker.stop()
+        self._loop = None
+
+    def on_connect(self, hook: F) -> F:
+        """Ask `hook(request: ConnectRequest) -> Identity | None` about every client at the door."""
+        self.hooks.connect.append(hook)
+        return hook
+
+    def on_disconnect(self, hook: F) -> F:
+        """Tell `hook(session: SessionInfo)` of every connection that ended."""
+        self.hooks.disconnect.append(hook)
+        return hook
+
+    def on_subscribe(self, pattern: str = "*") -> Callable[[F], F]:
+        """Ask `hook(session, **fields) -> bool | None` whether a client may join a channel of the pattern."""
+        return self._hook(self.hooks.subscribe.add, pattern)
+
+    def on_unsubscribe(self, pattern: str = "*") -> Callable[[F], F]:
+        """Tell `hook(session, **fields)` of every member that left a channel of the pattern."""
+        return self._hook(self.hooks.unsubscribe.add, pattern)
+
+    def on_publish(self, pattern: str = "*") -> Callable[[F], F]:
+        """Ask `hook(session, data, **fields) -> bool | None` whether a client may publish this."""
+        return self._hook(self.hooks.publish.add, pattern)
+
+    def rpc(self, method: str) -> Callable[[F], F]:
+        """Let clients call `hook(session, data) -> result`; data is decoded to its annotated type."""
+
+        def register(hook: F) -> F:
+            self.hooks.rpc[method] = RpcMethod(hook)
+            return hook
+
+        return register
+
+    @staticmethod
+    def _hook(add: Callable[[str, Hook], None], pattern: str) -> Callable[[F], F]:
+        def register(hook: F) -> F:
+            add(pattern, hook)
+            return hook
+
+        return register
+
+    # Publishing.
+
+    async def publish(
+        self,
+        channel: str,
+        data: object,
+        *,
+        key: str = "",
+        tags: dict[str, str] | None = None,
+        idempotency_key: str = "",
+        skip_history: bool = False,
+    ) -> Position | None:
+        """Publish to everybody who listens to the channel, on every node.
+
+        `data` is anything that JSON can say, a msgspec Struct, a dataclass or a pydantic model. Returns the
+        position in the channel's history, None without one. Waits while this node has more than
+        `backlog_bytes` to send. Raises `BadName` for a channel that is not legal and `BrokerUnavailable`.
+        """
+        check_name(channel, "channel")
+        return await self.publish_raw(
+            channel,
+            to_json(data),
+            key=key,
+            tags=tags,
+            idempotency_key=idempotency_key,
+            skip_history=skip_history,
+        )
+
+    async def broadcast(self, data: object) -> None:
+        """Publish to every connection on every node."""
+        await self.publish_raw(ALL, to_json(data))
+
+    async def notify(self, client_id: str, data: object) -> None:
+        """Publish to every connection of one client, on every node."""
+        check_name(client_id, "client_id")
+        await self.publish_raw(client_channel(client_id), to_json(data))
+
+    async def publish_raw(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        kind: Kind = Kind.MESSAGE,
+        client_id: str = "",
+        key: str = "",
+        tags: dict[str, str] | None = None,
+        idempotency_key: str = "",
+        skip_history: bool = False,
+    ) -> Position | None:
+        """As `publish`, for data that is JSON text already."""
+        if self._loop is None:
+            raise NotStarted(
+                "the hub is not running; give its lifespan to the app: FastAPI(lifespan=hub.lifespan)"
+            )
+        await self._room.wait()
+        namespace = self.namespaces.of(channel)
+        ephemeral = skip_history or kind in (Kind.JOINED, Kind.LEFT)
+        publication = Publication(
+            channel=channel,
+            data=data,
+            timestamp=self.timestamp(),
+            kind=kind,
+            client_id=client_id,
+            key=key,
+            tags=tags,
+        )
+        self.metrics.publication(publication)
+        return await self.broker.publish(
+            publication,
+            PublishOptions(
+                history_size=0 if ephemeral else namespace.history_size,
+                history_ttl=namespace.history_ttl,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def deliver(self, publication: Publication) -> None:
+        """From the broker: a publication for this node's members."""
+        self.membership.tap(publication)
+        audience = self.registry.audience(publication.channel)
+        if audience is None:
+            return
+        self._fanout.publish(audience, publication)
+        if self._fanout.backlog > self.options.backlog_bytes:
+            self._room.clear()
+        if not self._ticking and self._loop is not None:
+            self._ticking = True
+            self._loop.call_soon(self._tick)
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        # uvloop's own clock stands still within a turn.
+        for done in self._fanout.tick(time.perf_counter()):
+            took = time.perf_counter() - done.started
+            self.metrics.fanned_out(done.publications, done.members, done.bytes, took)
+        if not self._room.is_set() and self._fanout.backlog <= self.options.backlog_bytes // 2:
+            self._room.set()
+        self._ticking = self._fanout.active
+        if self._ticking:
+            self._loop.call_soon(self._tick)
+
+    # Asking.
+
+    async def presence(self, channel: str) -> dict[str, Member]:
+        """Everybody in a channel, by connection id. Raises `BadCommand` where presence is off."""
+        self._require(self.namespaces.of(channel).presence, "presence", channel)
+        return await self.presence_store.list(channel)
+
+    async def presence_stats(self, channel: str) -> tuple[int, int]:
+        """How many connections and different clients are in a channel."""
+        self._require(self.namespaces.of(channel).presence, "presence", channel)
+        return await self.presence_store.count(channel)
+
+    async def history(
+        self, channel: str, *, since: Position | None = None, limit: int = -1, reverse: bool = False
+    ) -> HistoryPage:
+        """A channel's history. Raises `BadCommand` where there is none."""
+        self._require(self.namespaces.of(channel).has_history, "history", channel)
+        return await self.broker.history(channel, since=since, limit=limit, reverse=reverse)
+
+    @staticmethod
+    def _require(available: bool, what: str, channel: str) -> None:
+        if not available:
+            sentence = f"{what} is off for {channel!r}; its namespace's options turn it on"
+            raise BadCommand(sentence, error=codes.NOT_AVAILABLE)
+
+    @property
+    def total_connections(self) -> int:
+        """Open connections on this node."""
+        return self._connections
+
+    def groups(self, pattern: str = "*") -> dict[str, int]:
+        """Groups with members, by name, that fit a glob pattern."""
+        return {
+            channel: members
+            for channel, members in self.registry.channels()
+            if channel[0] != "$" and fnmatchcase(channel, pattern)
+        }
+
+    def connections_of(self, *, client: str = "", user: str = "") -> list[Connection]:
+        """The connections of one client, of one user, or all."""
+        if client:
+            found = self.registry.members(client_channel(client))
+            return [c for c in found if not user or c.session.user == user]
+        return self.registry.members(user_channel(user) if user else ALL)
+
+    async def not_ready(self, timeout: float) -> str:
+        """Why clients should not be sent to this node now; empty where they should."""
+        if self._loop is None:
+            return "the hub is not running"
+        try:
+            async with asyncio.timeout(timeout):
+                await self.broker.ping()
+        except (BrokerUnavailable, TimeoutError) as exc:
+            return f"the broker does not answer: {exc}"
+        return ""
+
+    def uptime(self) -> int:
+        """Seconds since the hub was made."""
+        return int(time.time() - self.started_at)
+
+    # Acting on clients.
+
+    async def disconnect(
+        self, *, client: str = "", user: str = "", reason: CloseReason = codes.FORCE_DISCONNECT
+    ) -> int:
+        """Close every connection of a client or a user; returns how many."""
+        found = self.connections_of(client=client, user=user)
+        for connection in found:
+            connection.close(reason)
+        return len(found)
+
+    async def subscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
+        """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
+        check_group(channel, "channel")
+        for connection in self.connections_of(client=client, user=user):
+            await self.membership.join(connection, None, channel, None)
+
+    async def unsubscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
+        """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""
+        check_group(channel, "channel")
+        for connection in self.connections_of(client=client, user=user):
+            await self.membership.remove(connection, channel, codes.REMOVED_BY_SERVER)
+
+    # Connections, for transports.
+
+    async def admit(self, request: ConnectRequest) -> Identity:
+        """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
+        if self._loop is None:
+            raise Refuse("the hub is not running", status=503)
+        try:
+            if request.client_id is not None:
+                check_name(request.client_id, "client_id")
+            identity = await self.hooks.identify(request) if self.hooks.connect else Identity()
+            client_id = identity.client_id or request.client_id or str(uuid.uuid4())
+            check_name(client_id, "client_id")
+        except BadName as exc:
+            self.metrics.refused.inc()
+            raise Refuse(str(exc), status=400, code=codes.BAD_REQUEST.code) from exc
+        except Refuse:
+            self.metrics.refused.inc()
+            raise
+        # Before the client is told that it is connected, it can be reached.
+        await self.interest.hold(client_channel(client_id))
+        if identity.user:
+            await self.interest.hold(user_channel(identity.user))
+        return Identity(user=identity.user, client_id=client_id, info=identity.info)
+
+    def withdraw(self, identity: Identity) -> None:
+        """A client that was admitted did not come in after all."""
+        self.interest.let_go(client_channel(identity.client_id or ""))
+        if identity.user:
+            self.interest.let_go(user_channel(identity.user))
+
+    def attach(
+        self,
+        transport: Transport,
+        protocol: WireProtocol,
+        format: Format,
+        identity: Identity,
+        address: str = "",
+    ) -> Connection:
+        """A client that was admitted is in: greet it and listen to it."""
+        self._connections += 1
+        connection = Connection(
+            self,
+            transport,
+            protocol,
+            format,
+            number=next(self._numbers),
+            address=address,
+            info=identity.info,
+        )
+        client_id = identity.client_id or ""
+        connection.session.receive(Connect(client_id, identity.user))
+        self._heartbeat.watch(connection, self.now())
+        self.metrics.opened()
+        connection.send(Connected(client_id, self.timestamp(), self._connections))
+        for channel in self._own_channels(connection):
+            self.registry.join(connection, channel)
+        self.withdraw(identity)
+        return connection
+
+    def detach(self, connection: Connection) -> None:
+        """A connection has ended: whatever it held is let go of, now; the rest of the world hears later."""
+        self._connections -= 1
+        self._heartbeat.forget(connection)
+        reason = connection.closed_with or codes.ABNORMAL
+        self.metrics.closed(reason.code)
+        groups = self.membership.forget_all(connection)
+        for channel in self._own_channels(connection):
+            if self.registry.leave(connection, channel):
+                self.interest.release(channel)
+        session = connection.session
+        if self.options.announce_disconnects and client_channel(session.client_id) not in self.registry:
+            self._departures.add(session.client_id)
+        if groups:
+            self.spawn(quietly(self.membership.departed_all(connection, groups), "clean-up"))
+        for hook in self.hooks.disconnect:
+            call = self.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
+            self.spawn(quietly(call, "a disconnect hook"))
+
+    def _own_channels(self, connection: Connection) -> Iterable[str]:
+        yield ALL
+        yield client_channel(connection.session.client_id)
+        if connection.session.user:
+            yield user_channel(connection.session.user)
+
+    # Time.
+
+    def now(self) -> float:
+        """Seconds on the event loop's clock."""
+        return self._loop.time() if self._loop is not None else time.monotonic()
+
+    @staticmethod
+    def timestamp() -> str:
+        """The time of day as the wire shows it: ISO 8601 with a UTC offset."""
+        return datetime.now(UTC).isoformat()
+
+    def _housekeep(self, expected: float) -> None:
+        """Everything that happens by the clock: heartbeats, announcements, the loop's own lag."""
+        assert self._loop is not None
+        now = self._loop.time()
+        self.metrics.lag.observe(max(0.0, now - expected))
+        for connection, verdict in self._heartbeat.due(now):
+            if verdict is Verdict.ASK:
+                frame = connection.format.frame(AreYouThere(self.timestamp()))
+                connection.send_frame(frame + connection.format.probe)
+            else:
+                silent = self.options.idle_timeout + self.options.grace_timeout
+                connection.send(TimedOut(f"no sign of life for {silent:g} seconds"))
+                connection.close(codes.NO_SIGN_OF_LIFE)
+        if not self._connections:
+            self._departures.clear()
+        departed = self._departures.take(now) if self._departures else None
+        if departed is not None:
+            self.spawn(quietly(self._announce(*departed), "announcing departures"))
+        at = now + self._heartbeat.resolution
+        self._timer = self._loop.call_at(at, self._housekeep, at)
+
+    async def _announce(self, ids: list[str], unnamed: int) -> None:
+        data: dict[str, Any] = {
+            "event": "client_disconnected",
+            "client_id": ids[0],
+            "timestamp": self.timestamp(),
+        }
+        if len(ids) > 1 or unnamed:
+            data |= {"client_ids": ids, "unnamed": unnamed}
+        await self.publish_raw(ALL, to_json(data), kind=Kind.SYSTEM)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background, and hold on to it until it is done."""
+        assert self._loop is not None
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        return {
+            "websocket_connections_total": ("Open connections.", lambda: self._connections),
+            "hubbub_channels": ("Channels with listeners.", lambda: len(self.registry)),
+            "hubbub_groups": ("Groups with members.", lambda: len(self.groups())),
+            "hubbub_subscriptions": (
+                "Group memberships.",
+                lambda: sum(self.groups().values()),
+            ),
+            "hubbub_backlog_bytes": ("Bytes waiting for a fan-out.", lambda: self._fanout.backlog),
+        }

@@ -1,0 +1,180 @@
+"""Every metric name in one place. Counted per fan-out, never per delivery."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from hubbub.core.channels import SlowPolicy
+from hubbub.core.codes import CLOSE_REASONS
+from hubbub.core.messages import (
+    ALL,
+    Alive,
+    AreYouThere,
+    Connected,
+    Disconnecting,
+    Dropped,
+    Failed,
+    HistoryReply,
+    Kind,
+    Message,
+    PresenceReply,
+    PresenceStatsReply,
+    Publication,
+    Published,
+    Removed,
+    RpcReply,
+    Subscribed,
+    TimedOut,
+    Unsubscribed,
+)
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PROCESSING_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+FANOUT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_CLOSE_CODES: Final = {reason.code for reason in CLOSE_REASONS} | set(range(1000, 1016))
+
+_REPLY_TYPES: Final[dict[type[Message], str]] = {
+    Connected: "connection_established",
+    Subscribed: "group_joined",
+    Unsubscribed: "group_left",
+    Published: "published",
+    PresenceReply: "presence",
+    PresenceStatsReply: "presence_stats",
+    HistoryReply: "history",
+    RpcReply: "rpc_result",
+    Failed: "error",
+    Alive: "pong",
+    AreYouThere: "ping",
+    TimedOut: "connection_timeout",
+    Removed: "group_removed",
+    Dropped: "messages_dropped",
+    Disconnecting: "disconnect",
+}
+
+
+def message_type(publication: Publication) -> str:
+    """What the native protocol calls this publication."""
+    match publication.kind:
+        case Kind.CHAT:
+            return "chat_message"
+        case Kind.SYSTEM:
+            return "system_notification"
+        case Kind.JOINED:
+            return "member_joined"
+        case Kind.LEFT:
+            return "member_left"
+        case Kind.MESSAGE if publication.channel == ALL:
+            return "broadcast_message"
+        case Kind.MESSAGE if publication.channel[0] == "$":
+            return "personal_notification"
+        case _:
+            return "group_message"
+
+
+class _Live(Collector):
+    """Gauges that are read when somebody scrapes."""
+
+    def __init__(self, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> list[Metric]:
+        return [GaugeMetricFamily(name, text, value=read()) for name, (text, read) in self._gauges.items()]
+
+
+class Metrics:
+    """The metrics of one hub, in a registry of their own: two hubs in one process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._sent = Counter(
+            "websocket_messages_sent",
+            "Messages delivered to connections, by message type.",
+            ["message_type"],
+            registry=registry,
+        )
+        self.processing = Histogram(
+            "websocket_message_processing_seconds",
+            "Time from a client's message to the end of its handling.",
+            buckets=PROCESSING_BUCKETS,
+            registry=registry,
+        )
+        self._received = Counter(
+            "hubbub_publications", "Publications accepted on this node.", ["kind"], registry=registry
+        )
+        self._sent_bytes = Counter(
+            "hubbub_sent_bytes", "Bytes of frames delivered to connections by fan-outs.", registry=registry
+        )
+        self._dropped = Counter(
+            "hubbub_dropped", "Publications not delivered to slow connections.", ["policy"], registry=registry
+        )
+        self._opened = Counter("hubbub_connections_opened", "Connections let in.", registry=registry)
+        self._closed = Counter(
+            "hubbub_connections_closed", "Connections ended, by code.", ["code"], registry=registry
+        )
+        self.refused = Counter("hubbub_connections_refused", "Handshakes turned away.", registry=registry)
+        self._errors = Counter(
+            "hubbub_error_answers", "Error answers to commands, by code.", ["code"], registry=registry
+        )
+        self._fanout = Histogram(
+            "hubbub_fanout_seconds",
+            "Time from the start of a fan-out to its last write.",
+            buckets=FANOUT_BUCKETS,
+            registry=registry,
+        )
+        self.lag = Histogram(
+            "hubbub_event_loop_lag_seconds",
+            "How late the event loop was for a timer.",
+            buckets=LAG_BUCKETS,
+            registry=registry,
+        )
+        for policy in SlowPolicy:
+            self._dropped.labels(policy.value)
+
+    def live(self, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
+        """Add gauges by name: help text and where to read them."""
+        self.registry.register(_Live(gauges))
+
+    def publication(self, publication: Publication) -> None:
+        """A publication was accepted."""
+        self._received.labels(publication.kind.value).inc()
+
+    def fanned_out(self, publications: Sequence[Publication], members: int, size: int, took: float) -> None:
+        """A fan-out ended: these publications went to so many members in `size` bytes."""
+        by_type: dict[str, int] = {}
+        for publication in publications:
+            name = message_type(publication)
+            by_type[name] = by_type.get(name, 0) + 1
+        for name, count in by_type.items():
+            self._sent.labels(name).inc(count * members)
+        self._sent_bytes.inc(size)
+        self._fanout.observe(took)
+
+    def replied(self, message: Message) -> None:
+        """One message went to one connection, outside of any fan-out."""
+        name = message_type(message) if isinstance(message, Publication) else _REPLY_TYPES[type(message)]
+        self._sent.labels(name).inc()
+
+    def dropped(self, policy: SlowPolicy, count: int) -> None:
+        """Publications were not delivered to a slow connection."""
+        self._dropped.labels(policy.value).inc(count)
+
+    def opened(self) -> None:
+        """A connection was let in."""
+        self._opened.inc()
+
+    def closed(self, code: int) -> None:
+        """A connection ended."""
+        # A client may close with any of two thousand codes; those we do not know share one label.
+        self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+    def failed(self, code: int) -> None:
+        """A command was answered with an error."""
+        self._errors.labels(str(code)).inc()
+
+    def exposition(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,1 @@
+"""Wire formats: codecs over the same core."""

@@ -1,0 +1,138 @@
+"""The composition root: settings become a hub, an app and a server."""
+
+import errno
+import ipaddress
+import logging
+import socket
+from functools import partial
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import NoMatchFound
+
+from hubbub import __version__
+from hubbub.core.channels import Namespace, SlowPolicy
+from hubbub.http.app import socket_route
+from hubbub.http.demo import mount_demo
+from hubbub.hub import Hub
+from hubbub.settings import Settings
+from hubbub.transports.handshake import Doors
+from hubbub.transports.http import http_protocol
+from hubbub.transports.websocket import WebSocketTransport
+
+logger = logging.getLogger("hubbub")
+
+BACKLOG = 4096
+
+
+class CannotServe(Exception):
+    """The server cannot start; the sentence says why and what to do."""
+
+
+def build_hub(settings: Settings) -> Hub:
+    """The hub of a server of its own."""
+    namespace = Namespace(
+        history_size=settings.history_size,
+        history_ttl=settings.history_ttl,
+        slow_policy=SlowPolicy(settings.slow_policy),
+    )
+    return Hub(settings.broker, default_namespace=namespace, options=settings.options())
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The app of a server of its own: the hub's routes, and the demo page where wanted."""
+    hub = build_hub(settings)
+    app = FastAPI(title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None)
+    app.include_router(hub.router)
+    if settings.demo:
+        mount_demo(app, hub)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    return app
+
+
+def find_doors(app: Any, doors: Doors) -> None:
+    """Open a door for every running hub whose router the app includes, at whatever path."""
+    for hub in list(Hub.running):
+        try:
+            path = app.url_path_for(socket_route(hub))
+        except (NoMatchFound, AttributeError):
+            continue
+        doors.open(str(path), hub)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the fast transport in place of its WebSocket class."""
+
+    def __init__(self, app: Any, settings: Settings, listener: socket.socket) -> None:
+        self._app = app
+        self._doors = Doors()
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            loop="auto",
+            http=http_protocol(settings.handshake_timeout),
+            ws=partial(WebSocketTransport, doors=self._doors),  # type: ignore[arg-type]
+            ws_per_message_deflate=settings.compression,
+            proxy_headers=True,
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            log_level=settings.log_level,
+            access_log=settings.access_log,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=10,
+            server_header=False,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        find_doors(self._app, self._doors)
+
+    def serve_forever(self) -> None:
+        """Run until a signal ends it."""
+        self.run([self._listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `CannotServe` with a sentence where there can be none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise CannotServe(
+                f"port {port} on {host} is in use; stop what uses it or give another --port"
+            ) from exc
+        raise CannotServe(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+    listener.set_inheritable(True)
+    return listener
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen beyond loopback without authentication, unless that is said to be wanted."""
+    if settings.insecure or is_loopback(settings.host):
+        return
+    raise CannotServe(
+        f"{settings.host} can be reached from other machines and clients are not authenticated; "
+        "listen on 127.0.0.1 behind a proxy, or give --insecure"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

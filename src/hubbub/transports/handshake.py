@@ -1,0 +1,71 @@
+"""What a WebSocket handshake says and whether it may pass: path, origin, address, subprotocols."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from hubbub.hub import ConnectRequest, Hub, Options
+
+
+class Doors:
+    """Which hub stands behind which path. A hub's WebSocket is at `path` and at `path/{client_id}`."""
+
+    def __init__(self, hubs: Mapping[str, Hub] | None = None) -> None:
+        self._hubs = dict(hubs or {})
+
+    def open(self, path: str, hub: Hub) -> None:
+        """Let clients in at this path."""
+        self._hubs[path] = hub
+
+    def find(self, path: str) -> tuple[Hub, str | None] | None:
+        """The hub for a decoded path and the client id in it; None where no hub is."""
+        hub = self._hubs.get(path)
+        if hub is not None:
+            return hub, None
+        prefix, _, client_id = path.rpartition("/")
+        hub = self._hubs.get(prefix)
+        return (hub, client_id) if hub is not None and client_id else None
+
+
+def connect_request(
+    client_id: str | None, target: str, headers: Mapping[str, str], address: str
+) -> ConnectRequest:
+    """The request as hooks see it. `target` is the request line's, `headers` go by lower-case name."""
+    path, _, query = target.partition("?")
+    return ConnectRequest(
+        client_id=client_id,
+        path=unquote(path),
+        headers=headers,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        address=address,
+    )
+
+
+def origin_allowed(origin: str | None, host: str | None, options: Options) -> bool:
+    """Whether a page of this origin may connect.
+
+    Without an Origin header it is no browser, and cross-site requests are no danger. Otherwise the origin is
+    the server's own (same host and port as asked for) or one of the allowed ones.
+    """
+    if origin is None or "*" in options.allowed_origins or origin in options.allowed_origins:
+        return True
+    return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+
+
+@lru_cache(maxsize=16)
+def _trusted(proxies: tuple[str, ...]) -> ProxyHeadersMiddleware:
+    return ProxyHeadersMiddleware(app=None, trusted_hosts=list(proxies))  # type: ignore[arg-type]
+
+
+def client_address(peer: str, forwarded_for: Iterable[str], options: Options) -> str:
+    """The client's address: the peer's, or what a trusted proxy says of it.
+
+    Of the X-Forwarded-For values the last that is no trusted proxy counts, since only that was written by one.
+    """
+    trusted = _trusted(options.trusted_proxies).trusted_hosts
+    values = ", ".join(forwarded_for)
+    if not values or peer not in trusted:
+        return peer
+    return trusted.get_trusted_client_address(values)[0] or peer
