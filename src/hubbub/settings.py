@@ -28,13 +28,9 @@ class Settings(BaseSettings):
     trusted_proxies: Names = Field(
         default=("127.0.0.1", "::1"), description="Addresses or networks whose X-Forwarded-For is believed."
     )
-    tls_cert: str | None = Field(
-        default=None, description="Certificate chain file (PEM); serves https and wss."
-    )
+    tls_cert: str | None = Field(default=None, description="Certificate chain file (PEM).")
     tls_key: str | None = Field(default=None, description="Private key file (PEM).")
-    idle_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds of silence before a client is asked."
-    )
+    idle_timeout: float = Field(default=30.0, gt=0, description="Seconds of silence till a client is asked.")
     grace_timeout: float = Field(default=10.0, gt=0, description="Seconds a client has to answer.")
     handshake_timeout: float = Field(default=10.0, gt=0, description="Seconds a request head may take.")
     max_message_bytes: int = Field(default=65536, gt=0, description="Largest message a client may send.")
@@ -48,9 +44,7 @@ class Settings(BaseSettings):
     slow_policy: Literal["disconnect", "drop_oldest", "latest"] = Field(
         default="disconnect", description="What happens to a client that cannot keep up."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="What is logged."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log level.")
     access_log: bool = Field(default=False, description="Log every HTTP request.")
 
     @field_validator("api_keys", "allowed_origins", "trusted_proxies", mode="before")

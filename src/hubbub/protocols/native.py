@@ -142,9 +142,7 @@ _Incoming = (
     | _Pong
 )
 _decode = msgspec.json.Decoder(_Incoming).decode
-_TYPES: Final = ", ".join(
-    sorted(cls.__struct_config__.tag for cls in _Incoming.__args__)  # type: ignore[attr-defined]
-)
+_TYPES: Final = ", ".join(sorted(cls.__struct_config__.tag for cls in _Incoming.__args__))
 
 # What a server sends. Absent fields are UNSET and stay off the wire.
 

@@ -19,7 +19,7 @@ from hubbub.hub import Hub, Refuse
 from hubbub.hub.connection import Connection
 from hubbub.protocols.base import choose
 from hubbub.transports.frames import split, websocket_format
-from hubbub.transports.handshake import client_address, connect_request, origin_allowed
+from hubbub.transports.handshake import client_address, connect_request, origin_allowed, origin_refusal
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes that wait for the server before it counts as back-pressure."""
@@ -140,8 +140,7 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
     address = client_address(peer, websocket.headers.getlist("x-forwarded-for"), hub.options)
     if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
         hub.metrics.refused.inc()
-        text = f"origin {headers['origin']} is not allowed here; the server's allowed_origins names those that are\n"
-        await _deny(websocket, 403, text)
+        await _deny(websocket, 403, origin_refusal(headers.get("origin")))
         return
     try:
         async with asyncio.timeout(hub.options.handshake_timeout):

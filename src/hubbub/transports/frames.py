@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterator
-from functools import cache
 from typing import Final
 
 from hubbub.core.messages import Message
@@ -81,7 +80,12 @@ def deflate(payload: bytes, window_bits: int) -> bytes:
     )
 
 
-@cache
+_formats: dict[tuple[str, int], WebSocketFormat] = {}
+
+
 def websocket_format(protocol: WireProtocol, window_bits: int = 0) -> WebSocketFormat:
     """The one format for this protocol and window: connections that share it share their frames."""
-    return WebSocketFormat(protocol, window_bits)
+    format = _formats.get((protocol.name, window_bits))
+    if format is None:
+        format = _formats[protocol.name, window_bits] = WebSocketFormat(protocol, window_bits)
+    return format

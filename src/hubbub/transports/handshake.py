@@ -43,6 +43,11 @@ def connect_request(
     )
 
 
+def origin_refusal(origin: str | None) -> str:
+    """What a page of an origin that is not allowed is told."""
+    return f"origin {origin} is not allowed here; the server's allowed_origins names those that are\n"
+
+
 def origin_allowed(origin: str | None, host: str | None, options: Options) -> bool:
     """Whether a page of this origin may connect.
 
@@ -62,7 +67,7 @@ def _trusted(proxies: tuple[str, ...]) -> ProxyHeadersMiddleware:
 def client_address(peer: str, forwarded_for: Iterable[str], options: Options) -> str:
     """The client's address: the peer's, or what a trusted proxy says of it.
 
-    Of the X-Forwarded-For values the last that is no trusted proxy counts, since only that was written by one.
+    Of the X-Forwarded-For values the last that is no trusted proxy counts: only that was written by one.
     """
     trusted = _trusted(options.trusted_proxies).trusted_hosts
     values = ", ".join(forwarded_for)

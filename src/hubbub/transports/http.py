@@ -11,8 +11,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 class DeadlineHttpProtocol(HttpToolsProtocol):
     """Closes a connection whose request head takes too long (408) or grows too large (431).
 
-    The deadline runs from the connection's first moment and anew from each later request's first byte; between
-    requests uvicorn's own keep-alive timer runs.
+    The deadline runs from the connection's first moment and anew from each later request's first byte;
+    between requests uvicorn's own keep-alive timer runs.
     """
 
     head_timeout: float = 10.0

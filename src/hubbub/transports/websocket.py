@@ -28,7 +28,7 @@ from hubbub.hub import Hub, Identity, Options, Refuse
 from hubbub.hub.connection import Connection
 from hubbub.protocols.base import WireProtocol, choose
 from hubbub.transports.frames import websocket_format
-from hubbub.transports.handshake import Doors, client_address, connect_request, origin_allowed
+from hubbub.transports.handshake import Doors, client_address, connect_request, origin_allowed, origin_refusal
 
 # Its INFO lines, two a connection, would be what a busy server mostly does.
 _library_log = logging.getLogger("hubbub.websockets")
@@ -103,7 +103,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._connection.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
@@ -161,10 +161,8 @@ class WebSocketTransport(asyncio.Protocol):
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
             self._reject(ws, response)
         elif not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
-            origin = headers.get("origin")
-            text = f"origin {origin} is not allowed here; the server's allowed_origins names those that are\n"
             hub.metrics.refused.inc()
-            self._reject(ws, ws.reject(HTTPStatus.FORBIDDEN, text))
+            self._reject(ws, ws.reject(HTTPStatus.FORBIDDEN, origin_refusal(headers.get("origin"))))
         else:
             peer = get_remote_addr(self._transport)
             address = client_address(
