@@ -1,10 +1,10 @@
 """The composition root: settings become a hub, an app and a server."""
 
 import errno
+import gc
 import ipaddress
 import logging
 import socket
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -20,7 +20,6 @@ from hubbub.hub import Hub
 from hubbub.settings import Settings
 from hubbub.transports.handshake import Doors
 from hubbub.transports.http import http_protocol
-from hubbub.transports.websocket import WebSocketTransport
 
 logger = logging.getLogger("hubbub")
 
@@ -69,7 +68,7 @@ def find_doors(app: Any, doors: Doors) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with the fast transport in place of its WebSocket class."""
+    """uvicorn, with the fast transport for the WebSockets of hubs."""
 
     def __init__(self, app: Any, settings: Settings, listener: socket.socket) -> None:
         self._app = app
@@ -78,8 +77,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="auto",
-            http=http_protocol(settings.handshake_timeout),
-            ws=partial(WebSocketTransport, doors=self._doors),  # type: ignore[arg-type]
+            http=http_protocol(self._doors, settings.handshake_timeout),
             ws_per_message_deflate=settings.compression,
             proxy_headers=True,
             forwarded_allow_ips=list(settings.trusted_proxies),
@@ -96,6 +94,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         find_doors(self._app, self._doors)
+        # What is here now stays; and a connection is many small objects that live long, so the collector's
+        # usual haste would have it look at all of them again and again while clients pour in.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 50)
 
     def serve_forever(self) -> None:
         """Run until a signal ends it."""

@@ -82,7 +82,7 @@ class Life:
         if self.is_connected:
             return
         self._refuse_in_a_handler("connect()")
-        if self._task is not None and not self._task.done() and self._is_ending:
+        while self._task is not None and not self._task.done() and self._is_ending:
             await asyncio.wait({self._task})
         starting = self._task is None or self._task.done()
         if starting:
@@ -110,8 +110,8 @@ class Life:
         if self.state is not State.DISCONNECTED and not task.cancelling():
             task.cancel()
         await asyncio.wait({task})
-        if self.state is not State.DISCONNECTED:  # cancelled before its first step
-            self._turn_to(State.DISCONNECTED)
+        if self._task is task and self.state is not State.DISCONNECTED:
+            self._turn_to(State.DISCONNECTED)  # the task was cancelled before its first step
 
     async def wait_closed(self) -> None:
         """Return when it is over for good."""

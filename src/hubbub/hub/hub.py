@@ -413,8 +413,12 @@ class Hub:
         format: Format,
         identity: Identity,
         address: str = "",
+        preface: bytes = b"",
     ) -> Connection:
-        """A client that was admitted is in: greet it and listen to it."""
+        """A client that was admitted is in: greet it and listen to it.
+
+        `preface` goes out in front of the greeting, in the same write.
+        """
         self._connections += 1
         connection = Connection(
             self,
@@ -429,7 +433,9 @@ class Hub:
         connection.session.receive(Connect(client_id, identity.user))
         self._heartbeat.watch(connection, self.now())
         self.metrics.opened()
-        connection.send(Connected(client_id, self.timestamp(), self._connections))
+        greeting = Connected(client_id, self.timestamp(), self._connections)
+        self.metrics.replied(greeting)
+        connection.write(preface + format.frame(greeting))
         for channel in self._own_channels(connection):
             self.registry.join(connection, channel)
         self.withdraw(identity)

@@ -1,20 +1,34 @@
-"""uvicorn's HTTP protocol, with a deadline for the request head and a bound on its size."""
+"""uvicorn's HTTP protocol, with a short way for WebSockets of a hub and a deadline for request heads."""
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from websockets.datastructures import Headers
+from websockets.http11 import Request
+
+from hubbub.transports.handshake import Doors
+from hubbub.transports.websocket import WebSocketTransport
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 
 
-class DeadlineHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose request head takes too long (408) or grows too large (431).
+class HubHttpProtocol(HttpToolsProtocol):
+    """Hands the socket to a hub when it is asked for; everything else is uvicorn's own affair.
+
+    An upgrade request is parsed once and passes no ASGI app; uvicorn's `ws` option has the head written out
+    and parsed anew. Requests for other paths go on to uvicorn's own WebSocket class, so an app's own routes
+    go on working.
+
+    Closes a connection whose request head takes too long (408) or grows too large (431).
 
     The deadline runs from the connection's first moment and anew from each later request's first byte;
     between requests uvicorn's own keep-alive timer runs.
     """
 
+    doors: Doors
+    """Which hub stands behind which path."""
     head_timeout: float = 10.0
     """Seconds for a request head."""
 
@@ -30,7 +44,21 @@ class DeadlineHttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._head_done()
-        super().handle_websocket_upgrade()
+        target = self.url.decode("latin-1")
+        found = self.doors.find(unquote(target.partition("?")[0]))
+        if found is None:
+            super().handle_websocket_upgrade()
+            return
+        hub, client_id = found
+        self.connections.discard(self)
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers)
+        method = self.parser.get_method().decode("latin-1")
+        version = f"HTTP/{self.parser.get_http_version()}"
+        websocket = WebSocketTransport(hub, self.transport, self.server_state)
+        self.transport.set_protocol(websocket)
+        websocket.knock(
+            Request(target, headers, method, version), client_id, self.client[0] if self.client else ""
+        )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -76,6 +104,6 @@ class DeadlineHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def http_protocol(head_timeout: float) -> type[Any]:
-    """The protocol class with this deadline, for uvicorn's `http` option."""
-    return type("HttpProtocol", (DeadlineHttpProtocol,), {"head_timeout": head_timeout})
+def http_protocol(doors: Doors, head_timeout: float) -> type[Any]:
+    """The protocol class for uvicorn's `http` option."""
+    return type("HubHttpProtocol", (HubHttpProtocol,), {"doors": doors, "head_timeout": head_timeout})

@@ -1,0 +1,139 @@
+"""The `hubbub` command: which commands there are, and how each of them ends."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any, Final, NamedTuple
+
+import typer
+
+import hubbub
+from hubbub.cli import ends
+from hubbub.cli.ends import Ended
+from hubbub.cli.output import complain
+
+EPILOG: Final = f"""Examples:
+
+  hubbub serve --port 9000
+  hubbub serve app:app
+  hubbub subscribe lobby
+  hubbub publish lobby '{{"text": "hello"}}'
+
+{ends.HELP}"""
+
+
+class Command(NamedTuple):
+    """Where a command is; imported on choice, so that each starts as fast as it can."""
+
+    function: str
+    epilog: str = ""
+
+
+COMMANDS: Final = {
+    "serve": Command(
+        "hubbub.cli.serve:serve",
+        """Every option is an environment variable too: --port is HUBBUB_PORT. An option wins.
+
+Examples:
+
+  hubbub serve
+  hubbub serve --port 9000 --api-keys secret --history-size 100
+  hubbub serve app:app --log-level info""",
+    ),
+    "publish": Command(
+        "hubbub.cli.publish:publish",
+        f"""Examples:
+
+  hubbub publish lobby '{{"text": "hello"}}'
+  hubbub publish lobby hello
+  tail -f app.log | hubbub publish --lines logs -
+
+{ends.HELP}""",
+    ),
+    "subscribe": Command(
+        "hubbub.cli.subscribe:subscribe",
+        f"""Examples:
+
+  hubbub subscribe lobby news
+  hubbub subscribe --json --count 1 lobby
+
+{ends.HELP}""",
+    ),
+    "stats": Command("hubbub.cli.stats:stats", ends.HELP),
+    "version": Command("hubbub.cli.version:version"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what went wrong is one line on stderr."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # To be told to stop means the same from a terminal and from a supervisor.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        code = _build(arguments)(arguments or ["--help"], prog_name="hubbub", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output has seen enough, and the interpreter's own last flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Ended as exc:
+        complain(str(exc))
+        return exc.code
+    except typer.TyperException as exc:
+        complain(_usage_sentence(exc))
+        return exc.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return ends.INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _build(arguments: Sequence[str]) -> typer.Typer:
+    """The command line, with the one command that is meant, or with all where that is not plain."""
+    app = typer.Typer(
+        help=_sentence(hubbub.__doc__),
+        epilog=EPILOG,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    meant = arguments[0] if arguments else ""
+    for name in [meant] if meant in COMMANDS else COMMANDS:
+        command = COMMANDS[name]
+        app.command(name, epilog=command.epilog)(_load(command.function))
+    return app
+
+
+def _load(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), name)
+    return loaded
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"hubbub {hubbub.__version__}\n")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _usage_sentence(exc: typer.TyperException) -> str:
+    """Typer's message in our style, with the help that is nearest."""
+    message = exc.format_message().rstrip(".")
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context is not None else "hubbub"
+    return f"{message[:1].lower()}{message[1:]}; see {path} --help"
+
+
+def _sentence(text: str | None) -> str:
+    return (text or "").strip()

@@ -1,0 +1,65 @@
+// What happened in one group, as a list on the page. Everything is set as text, never as markup.
+
+const MOST_ENTRIES = 500;
+const CLOSE_TO_THE_END_PX = 40;
+
+export class Log {
+  #lastSender = null;
+
+  constructor(label) {
+    this.element = document.createElement("ol");
+    this.element.className = "log";
+    this.element.tabIndex = 0; // so that the keyboard can scroll it
+    this.element.setAttribute("role", "log");
+    this.element.setAttribute("aria-label", label);
+  }
+
+  /** Somebody's message; `own` when it is this client's. */
+  addChat({ sender, text, timestamp, own }) {
+    this.#add({ kind: own ? "chat own" : "chat", sender, text, timestamp });
+  }
+
+  /** A publication from outside the chat; `label` says what kind. */
+  addPublication({ label, data, timestamp }) {
+    this.#add({ kind: "publication", sender: label, text: asText(data), timestamp });
+  }
+
+  /** A line about the group itself. */
+  addNote(text) {
+    this.#add({ kind: "note", text, timestamp: new Date().toISOString() });
+  }
+
+  #add({ kind, sender = "", text, timestamp }) {
+    const entry = document.getElementById("entry-template").content.firstElementChild.cloneNode(true);
+    const speaker = `${kind} ${sender}`;
+    entry.className = `entry ${kind}`;
+    entry.classList.toggle("continued", speaker === this.#lastSender);
+    entry.querySelector(".sender").textContent = sender;
+    entry.querySelector(".text").textContent = text;
+    showTime(entry.querySelector("time"), timestamp);
+    this.#lastSender = speaker;
+    this.#append(entry);
+  }
+
+  #append(entry) {
+    const list = this.element;
+    // Whoever scrolled up to read is left where they are.
+    const follows = list.scrollHeight - list.scrollTop - list.clientHeight < CLOSE_TO_THE_END_PX;
+    list.append(entry);
+    if (list.childElementCount > MOST_ENTRIES) list.firstElementChild.remove();
+    if (follows) list.scrollTop = list.scrollHeight;
+  }
+}
+
+/** Any JSON as the page shows it: text as it is, the rest as JSON. */
+export function asText(data) {
+  return typeof data === "string" ? data : JSON.stringify(data);
+}
+
+function showTime(element, timestamp) {
+  const time = new Date(timestamp);
+  if (Number.isNaN(time.getTime())) return; // another program may publish what it likes as a timestamp
+  element.dateTime = timestamp;
+  element.title = time.toLocaleString();
+  element.textContent = time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+}
