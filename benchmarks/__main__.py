@@ -41,25 +41,31 @@ def parse() -> tuple[list[str], Options]:
 def main() -> int:
     names, options = parse()
     results = report.Results()
+    status = 0
     try:
-        prepare(max(options.connections, options.many_connections if "memory" in names else 0))
-        ways = [fanout.HUBBUB] * ("fanout" in names) + list(fanout.PEERS) * ("peers" in names)
-        if ways:
-            results.fanout = fanout.run(options, ways)
-        if "mixed" in names:
-            results.mixed = mixed.run(options)
-        if "memory" in names:
-            results.memory = memory.run(options)
-        if "connect" in names:
-            results.connect = connect.run(options)
+        run(names, options, results)
     except BenchError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
-        return 2
+        status = 2
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    # What was measured before an error took minutes, too.
     report.show(results, options)
     report.write(results, options, BUILD / "results.json")
-    return 0
+    return status
+
+
+def run(names: list[str], options: Options, results: report.Results) -> None:
+    prepare(max(options.connections, options.many_connections if "memory" in names else 0))
+    ways = [fanout.HUBBUB] * ("fanout" in names) + list(fanout.PEERS) * ("peers" in names)
+    if ways:
+        results.fanout = fanout.run(options, ways)
+    if "mixed" in names:
+        results.mixed = mixed.run(options)
+    if "memory" in names:
+        results.memory = memory.run(options)
+    if "connect" in names:
+        results.connect = connect.run(options)
 
 
 if __name__ == "__main__":

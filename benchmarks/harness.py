@@ -75,6 +75,14 @@ def cpu_ns(pid: int) -> int:
         return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
+def waited_ns(pid: int) -> int:
+    """Time a process was ready to run while its core was busy with others; 0 if the kernel does not say."""
+    try:
+        return sum(int(f.read_text().split()[1]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    except (OSError, IndexError):
+        return 0
+
+
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -43,7 +43,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.websocket("/ws/{client_id}")
-async def websocket_endpoint(websocket: WebSocket, client_id: str) -> None:  # noqa: ARG001 - part of the path
+async def websocket_endpoint(websocket: WebSocket, client_id: str) -> None:
     await manager.connect(websocket)
     try:
         while True:

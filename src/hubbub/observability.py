@@ -134,6 +134,7 @@ class Metrics:
         for policy in SlowPolicy:
             self._dropped.labels(policy.value)
         # `labels` takes longer than the counting.
+        self._closed_as: dict[int, Counter] = {}
         self._replied = {type_: self._sent.labels(name) for type_, name in _REPLY_TYPES.items()}
 
     def live(self, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
@@ -173,7 +174,11 @@ class Metrics:
     def closed(self, code: int) -> None:
         """A connection ended."""
         # A client may close with any of two thousand codes; those we do not know share one label.
-        self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+        counter = self._closed_as.get(code)
+        if counter is None:
+            counter = self._closed.labels(str(code) if code in _CLOSE_CODES else "other")
+            self._closed_as[code] = counter
+        counter.inc()
 
     def failed(self, code: int) -> None:
         """A command was answered with an error."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -159,12 +160,13 @@ class ScriptedServer:
         await socket.wait_closed()
 
     @asynccontextmanager
-    async def running(self, port: int) -> AsyncIterator["ScriptedServer"]:
+    async def running(self, port: int, tls: ssl.SSLContext | None) -> AsyncIterator["ScriptedServer"]:
         """Listen on this port, or on a free one."""
         async with serve(
             self._handle,
             "127.0.0.1",
             port,
+            ssl=tls,
             process_request=self._process_request,
             compression=None,
             ping_interval=None,
@@ -174,11 +176,13 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted_server(*, greets: bool = True, port: int = 0) -> AsyncIterator[ScriptedServer]:
+async def scripted_server(
+    *, greets: bool = True, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedServer]:
     """A running scripted server."""
     server = ScriptedServer()
     server.greets = greets
-    async with server.running(port):
+    async with server.running(port, tls):
         yield server
 
 

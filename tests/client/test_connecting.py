@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import trustme
 
 from hubbub.client import (
     ClientError,
@@ -187,6 +189,56 @@ def test_something_that_is_no_web_server_is_said_to_be_that() -> None:
     run(scenario())
 
 
+def test_an_upgrade_that_proves_nothing_is_no_websocket() -> None:
+    """The server must have read the handshake's key."""
+
+    async def scenario() -> None:
+        async def pretend(writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 101 Why Not\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+
+        async with something_else(pretend) as url:
+            with pytest.raises(NotHubbubError, match="does not answer like a WebSocket server"):
+                await WebSocketClient(url, proxy=None).connect()
+
+    run(scenario())
+
+
+def test_a_proxy_that_refuses_is_named_as_the_trouble() -> None:
+    """It is not the server that said no."""
+
+    async def scenario() -> None:
+        async def refuse(writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 407 Who Are You\r\nContent-Length: 0\r\n\r\n")
+
+        async with something_else(refuse) as url:
+            proxy = url.replace("ws://", "http://")
+            with pytest.raises(UnreachableError, match=r"proxy on the way .* HTTP 407"):
+                await WebSocketClient("wss://push.example.com", proxy=proxy).connect()
+
+    run(scenario())
+
+
+def test_a_secure_connection_needs_a_certificate_that_is_trusted() -> None:
+    """Trusted by the context that was given, or by the machine."""
+    authority = trustme.CA()
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(server_tls)
+    client_tls = ssl.create_default_context()
+    authority.configure_trust(client_tls)
+
+    async def scenario() -> None:
+        async with scripted_server(tls=server_tls) as server:
+            secure = server.url.replace("ws://", "wss://")
+            async with WebSocketClient(secure, ssl=client_tls, proxy=None) as client:
+                assert client.is_connected
+            with pytest.raises(UnreachableError, match="certificate verify failed"):
+                await WebSocketClient(secure, proxy=None).connect()
+            with pytest.raises(InvalidURLError, match="wss://"):
+                WebSocketClient(server.url, ssl=client_tls)
+
+    run(scenario())
+
+
 def test_silence_is_a_timeout() -> None:
     """Of a server that accepts and says nothing."""
 
@@ -298,15 +350,7 @@ def test_a_cancelled_connect_leaves_nothing_behind() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await connecting
             assert client_tasks() == []
-            assert await peer.gone() == 1000
-
-            # Even before its first step.
-            connecting = asyncio.create_task(client.connect())
-            await asyncio.sleep(0)
-            connecting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await connecting
-            assert client_tasks() == []
+            await peer.gone()
             with pytest.raises(NotConnectedError):
                 await client.join_group("lobby")
 
@@ -323,6 +367,14 @@ def test_disconnect_ends_an_attempt_that_is_under_way() -> None:
             await server.peer()
             with pytest.raises(NotConnectedError, match="connecting"):
                 await client.send_message("ping")
+            await client.disconnect()
+            with pytest.raises(ConnectError, match="disconnect"):
+                await connecting
+            assert client_tasks() == []
+
+            # Even one that has not made its first step.
+            connecting = asyncio.create_task(client.connect())
+            await asyncio.sleep(0)
             await client.disconnect()
             with pytest.raises(ConnectError, match="disconnect"):
                 await connecting
@@ -362,6 +414,37 @@ def test_disconnect_is_idempotent() -> None:
             await client.connect()
             assert client.is_connected
             await client.disconnect()
+
+    run(scenario())
+
+
+def test_connecting_while_the_client_is_leaving_waits_until_it_has_left() -> None:
+    """And then it is a new connection."""
+
+    async def scenario() -> None:
+        async with connected() as (client, peer, server):
+            left = asyncio.Event()
+            release = asyncio.Event()
+
+            @client.register_handler("news")
+            async def leave(message: object) -> None:
+                await client.disconnect()
+                left.set()
+                await release.wait()
+
+            await peer.say("news")
+            await left.wait()
+            with pytest.raises(NotConnectedError, match="disconnecting"):
+                await client.send_message("note")
+            connecting = asyncio.create_task(client.connect())
+            await asyncio.sleep(0)
+            leaving = asyncio.create_task(client.disconnect())  # waits for the same end
+            await asyncio.sleep(0)
+            release.set()
+            await asyncio.gather(connecting, leaving)
+            assert await peer.gone() == 1000
+            assert client.is_connected
+            assert server.connections == 2
 
     run(scenario())
 

@@ -241,6 +241,18 @@ def test_the_client_pings_by_itself() -> None:
     run(scenario())
 
 
+def test_a_client_without_pings_sends_none_and_trusts_the_server() -> None:
+    """Silence is no loss then."""
+
+    async def scenario() -> None:
+        async with connected(ping_interval=None, pong_timeout=0) as (client, peer, _):
+            await client.send_message("note")
+            assert await peer.hear() == {"type": "note"}
+            assert client.is_connected
+
+    run(scenario())
+
+
 def test_a_handler_may_use_the_client() -> None:
     """It may join, send and leave, since none of these waits for an answer."""
 

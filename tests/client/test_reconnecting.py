@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from hubbub.client import Backoff, Message, NotConnectedError, WebSocketClient
+from hubbub.client import Backoff, Message, NotConnectedError, WebSocketClient, life
 
 from .scripted import AT_ONCE, Heard, client_tasks, connected, run, scripted_server, until
 
@@ -154,6 +154,20 @@ def test_a_client_that_was_told_not_to_come_back_does_not() -> None:
             with pytest.raises(NotConnectedError):
                 await client.join_group("lobby")
             assert server.connections == 1
+
+    run(scenario())
+
+
+def test_a_client_that_does_not_come_back_by_itself_remembers_its_groups_too() -> None:
+    """They are joined again when the program connects again."""
+
+    async def scenario() -> None:
+        async with connected(reconnect=False) as (client, peer, server):
+            await client.join_group("lobby")
+            peer.cut()
+            await client.wait_closed()
+            await client.connect()
+            assert await (await server.peer()).hear() == {"type": "join_group", "group_name": "lobby"}
 
     run(scenario())
 
@@ -340,6 +354,31 @@ def test_a_refusal_for_good_on_the_way_back_ends_the_client() -> None:
                 await waiting
 
     run(scenario())
+
+
+def test_trouble_that_nobody_thought_of_ends_the_client_out_loud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, told to the handlers, and nothing hangs."""
+
+    async def broken(*_: object) -> None:
+        raise LookupError("nobody thought of this")
+
+    async def scenario() -> None:
+        async with connected() as (client, peer, _):
+            heard = Heard()
+            client.register_handler("disconnected", heard)
+            monkeypatch.setattr(life, "open_connection", broken)
+            peer.cut()
+            await client.wait_closed()
+            assert [notice["reconnect"] for notice in heard.messages] == [True, False]
+            with pytest.raises(LookupError):
+                await client.connect()
+
+    run(scenario())
+
+    assert "Coming back to ws://" in caplog.text
+    assert "nobody thought of this" in caplog.text
 
 
 def test_disconnect_stops_a_client_that_waits_to_come_back() -> None:

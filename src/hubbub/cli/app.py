@@ -14,14 +14,24 @@ from hubbub.cli import ends
 from hubbub.cli.ends import Ended
 from hubbub.cli.output import complain
 
-EPILOG: Final = f"""Examples:
 
-  hubbub serve --port 9000
-  hubbub serve app:app
-  hubbub subscribe lobby
-  hubbub publish lobby '{{"text": "hello"}}'
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
-{ends.HELP}"""
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(texts)
+
+
+EPILOG: Final = _paragraphs(
+    _examples(
+        "hubbub serve --port 9000",
+        "hubbub serve main:app",
+        "hubbub subscribe lobby",
+        """hubbub publish lobby '{"text": "hello"}'""",
+    ),
+    ends.HELP,
+)
 
 
 class Command(NamedTuple):
@@ -34,32 +44,34 @@ class Command(NamedTuple):
 COMMANDS: Final = {
     "serve": Command(
         "hubbub.cli.serve:serve",
-        """Every option is an environment variable too: --port is HUBBUB_PORT. An option wins.
-
-Examples:
-
-  hubbub serve
-  hubbub serve --port 9000 --api-keys secret --history-size 100
-  hubbub serve app:app --log-level info""",
+        _paragraphs(
+            "Every option is an environment variable too: --port is HUBBUB_PORT. The option wins.",
+            _examples(
+                "hubbub serve",
+                "hubbub serve --port 9000 --history-size 100",
+                "HUBBUB_API_KEYS=secret hubbub serve",
+                "hubbub serve main:app --log-level info",
+            ),
+            ends.HELP,
+        ),
     ),
     "publish": Command(
         "hubbub.cli.publish:publish",
-        f"""Examples:
-
-  hubbub publish lobby '{{"text": "hello"}}'
-  hubbub publish lobby hello
-  tail -f app.log | hubbub publish --lines logs -
-
-{ends.HELP}""",
+        _paragraphs(
+            _examples(
+                """hubbub publish lobby '{"text": "hello"}'""",
+                "hubbub publish lobby hello",
+                "hubbub publish lobby - < message.json",
+                "tail -f app.log | hubbub publish --lines logs -",
+            ),
+            ends.HELP,
+        ),
     ),
     "subscribe": Command(
         "hubbub.cli.subscribe:subscribe",
-        f"""Examples:
-
-  hubbub subscribe lobby news
-  hubbub subscribe --json --count 1 lobby
-
-{ends.HELP}""",
+        _paragraphs(
+            _examples("hubbub subscribe lobby news", "hubbub subscribe --json --count 1 lobby"), ends.HELP
+        ),
     ),
     "stats": Command("hubbub.cli.stats:stats", ends.HELP),
     "version": Command("hubbub.cli.version:version"),
@@ -92,11 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(arguments: Sequence[str]) -> typer.Typer:
     """The command line, with the one command that is meant, or with all where that is not plain."""
     app = typer.Typer(
-        help=_sentence(hubbub.__doc__),
+        help=hubbub.__doc__,
         epilog=EPILOG,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
+        rich_markup_mode=None,  # its panels cut long flags off on a narrow terminal
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
@@ -133,7 +145,3 @@ def _usage_sentence(exc: typer.TyperException) -> str:
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "hubbub"
     return f"{message[:1].lower()}{message[1:]}; see {path} --help"
-
-
-def _sentence(text: str | None) -> str:
-    return (text or "").strip()

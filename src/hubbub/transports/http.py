@@ -54,6 +54,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers)
         method = self.parser.get_method().decode("latin-1")
         version = f"HTTP/{self.parser.get_http_version()}"
+        # The parser holds on to this object; without it both go now, not at some collection.
+        self.parser = None  # type: ignore[assignment]
         websocket = WebSocketTransport(hub, self.transport, self.server_state)
         self.transport.set_protocol(websocket)
         websocket.knock(

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Final
 
 from uvicorn.server import ServerState
-from websockets.exceptions import InvalidState
+from websockets.exceptions import InvalidHandshake, InvalidState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
@@ -114,6 +114,10 @@ class WebSocketTransport(asyncio.Protocol):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.lost(codes.ABNORMAL)
+        # These hold this object, or each other: without them it goes at once, with no work for the collector.
+        self.write = _nowhere
+        self._ws.parser.close()
+        del self._ws.parser
 
     # From uvicorn.
 
@@ -129,11 +133,13 @@ class WebSocketTransport(asyncio.Protocol):
     def knock(self, request: Request, client_id: str | None, peer: str) -> None:
         """An upgrade request for this hub: check it, ask the hub, answer."""
         hub = self._hub
-        response = self._ws.accept(request)
+        try:
+            key, extensions, _ = self._ws.process_request(request)
+        except InvalidHandshake:
+            self._reject(self._ws.accept(request))  # which says the same again, as an HTTP response
+            return
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
-        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._reject(response)
-        elif not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
+        if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
             hub.metrics.refused.inc()
             refusal = origin_refusal(headers.get("origin"))
             self._reject(self._ws.reject(HTTPStatus.FORBIDDEN, refusal))
@@ -142,14 +148,13 @@ class WebSocketTransport(asyncio.Protocol):
             address = client_address(peer, forwarded, hub.options) if forwarded else peer
             offered = headers.get("sec-websocket-protocol", "")
             protocol, named = choose(name.strip() for name in offered.split(","))
-            if named is not None:
-                response.headers["Sec-WebSocket-Protocol"] = named
             self.pause_reading()
+            response = _switching_protocols(key, extensions, named)
             hub.spawn(
                 self._enter(protocol, response, connect_request(client_id, request.path, headers, address))
             )
 
-    async def _enter(self, protocol: WireProtocol, response: Response, request: ConnectRequest) -> None:
+    async def _enter(self, protocol: WireProtocol, response: bytes, request: ConnectRequest) -> None:
         """Ask the hub, answer the handshake, and be a connection."""
         hub = self._hub
         try:
@@ -178,7 +183,7 @@ class WebSocketTransport(asyncio.Protocol):
             websocket_format(protocol, window_bits),
             identity,
             request.address,
-            preface=response.serialize(),
+            preface=response,
         )
         self.resume_reading()
 
@@ -315,6 +320,25 @@ class WebSocketTransport(asyncio.Protocol):
         # Where the loop could write it all at once it never reports back-pressure, nor its end.
         if not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0:
             self.resume_writing()
+
+
+def _nowhere(data: bytes) -> None:
+    """Where a connection that is over writes to."""
+
+
+def _switching_protocols(accept: str, extensions: str | None, subprotocol: str | None) -> bytes:
+    """The answer to a good handshake: RFC 6455 §4.2.2."""
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
+    if extensions is not None:
+        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
+    if subprotocol is not None:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    return "\r\n".join((*lines, "", "")).encode()
 
 
 def _is_utf8(payload: bytes) -> bool:

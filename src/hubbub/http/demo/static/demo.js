@@ -29,13 +29,14 @@ const ticker = new Ticker(connection, {
 const groups = new Map();
 const noGroupLog = new Log("Messages"); // for what concerns no group while none is joined
 let current = null;
+let online = false;
 let clientId = rememberedId();
 
 // Who this tab is. sessionStorage is each tab's own, so two tabs are two clients.
 
 function rememberedId() {
-  const id = sessionStorage.getItem("client-id") ?? inventedId();
-  sessionStorage.setItem("client-id", id);
+  const id = sessionStorage.getItem("client_id") ?? inventedId();
+  sessionStorage.setItem("client_id", id);
   return id;
 }
 
@@ -55,9 +56,15 @@ function connect() {
 // The client id is in the WebSocket's address, so a new name is a new connection.
 function rename(name) {
   if (!name || name === clientId) return;
-  clientId = name;
-  sessionStorage.setItem("client-id", name);
+  sessionStorage.setItem("client_id", name);
+  showIdentity(name);
   connect();
+}
+
+function showIdentity(id) {
+  if (id === clientId) return; // what the visitor is writing into the field stays
+  clientId = id;
+  page.name.value = id;
   showRecipe();
 }
 
@@ -65,8 +72,7 @@ function rename(name) {
 
 const HANDLERS = {
   connection_established: (message) => {
-    clientId = message.client_id;
-    page.name.value = clientId;
+    showIdentity(message.client_id);
     showConnections(message.total_connections);
     for (const group of groups.values()) enter(group);
     ticker.join();
@@ -102,14 +108,24 @@ const HANDLERS = {
 
 function handle(message) {
   HANDLERS[message.type]?.(message);
+  // Prices and heartbeats have their own places, and come too often to be read here.
+  if (message.group_name !== TICKER && message.type in HANDLERS) {
+    page["last-message"].textContent = spacedJson(message);
+  }
+}
+
+/** JSON on one line, with spaces where it may wrap. */
+function spacedJson(value) {
+  return JSON.stringify(value, null, 1).replaceAll(/\n */g, " ");
 }
 
 function withGroup(name, act) {
   const group = groups.get(name);
   if (!group) return;
   act(group);
-  if (group !== current) group.unread += 1;
-  showTabs();
+  if (group === current) return;
+  group.unread += 1;
+  showTab(group);
 }
 
 // Groups.
@@ -123,6 +139,7 @@ function join(name) {
     const group = new Group(name, connection);
     groups.set(name, group);
     page.logs.append(group.log.element);
+    page.tabs.append(tabFor(group));
     enter(group);
   }
   show(groups.get(name));
@@ -150,19 +167,21 @@ function forget(name) {
   if (!group) return;
   groups.delete(name);
   group.log.element.remove();
+  group.tab.remove();
   if (group === current) show([...groups.values()].at(-1) ?? null);
-  else showTabs();
 }
 
 function show(group) {
   current = group;
   if (group) group.unread = 0;
-  for (const { log } of [...groups.values(), { log: noGroupLog }]) {
-    log.element.hidden = log !== currentLog();
+  for (const other of groups.values()) {
+    other.log.hide();
+    showTab(other);
   }
+  noGroupLog.hide();
+  currentLog().show();
   page["message-label"].textContent = group ? `Message to ${group.name}` : "Message";
   page.message.placeholder = group ? `Message to ${group.name}` : "Join a group to chat";
-  showTabs();
   showPeople();
   showWritable();
   showRecipe();
@@ -176,16 +195,10 @@ function note(text) {
   currentLog().addNote(text);
 }
 
-function showTabs() {
-  page.tabs.replaceChildren(...[...groups.values()].map(tabOf));
-}
-
-function tabOf(group) {
-  const tab = page["tab-template"].content.firstElementChild.cloneNode(true);
-  const [choose, close] = tab.querySelectorAll("button");
-  tab.querySelector(".group-name").textContent = group.name;
-  tab.querySelector(".unread").textContent = group.unread || "";
-  choose.setAttribute("aria-current", group === current);
+function tabFor(group) {
+  group.tab = page["tab-template"].content.firstElementChild.cloneNode(true);
+  const [choose, close] = group.tab.querySelectorAll("button");
+  group.tab.querySelector(".group-name").textContent = group.name;
   choose.addEventListener("click", () => {
     show(group);
     page.message.focus();
@@ -195,7 +208,12 @@ function tabOf(group) {
     leave(group);
     page["group-name"].focus();
   });
-  return tab;
+  return group.tab;
+}
+
+function showTab(group) {
+  group.tab.querySelector("button").setAttribute("aria-current", group === current);
+  group.tab.querySelector(".unread").textContent = group.unread || "";
 }
 
 async function countPeople() {
@@ -204,7 +222,7 @@ async function countPeople() {
 }
 
 function showPeople() {
-  page.people.textContent = current?.people ?? "";
+  page.people.textContent = online ? current?.people ?? "" : "";
 }
 
 // The connection.
@@ -215,7 +233,6 @@ const STATES = {
   waiting: ({ delay }) => `Reconnecting in ${(delay / 1000).toFixed(1)} s`,
   stopped: () => "Disconnected",
 };
-let online = false;
 
 function showState(state) {
   page.state.dataset.state = state.name;
@@ -225,7 +242,9 @@ function showState(state) {
   if (online && state.code) note(`The connection was lost (${reasonOf(state)})`);
   else if (state.name === "stopped") note(`The server sent this page away (${reasonOf(state)})`);
   online = state.name === "open";
+  if (!online) page.connections.textContent = "–"; // nobody knows from here
   showWritable();
+  showPeople();
 }
 
 function reasonOf({ code, reason }) {

@@ -7,13 +7,14 @@ const MOST_NAMES = 50;
 
 export class Group {
   unread = 0;
+  people = "";
+  tab = null;
   #position = null;
   #names = null;
   #countsPeople = true;
 
   constructor(name, connection) {
     this.name = name;
-    this.people = "";
     this.log = new Log(`Messages in ${name}`);
     this.connection = connection;
   }

@@ -12,6 +12,16 @@ export class Log {
     this.element.tabIndex = 0; // so that the keyboard can scroll it
     this.element.setAttribute("role", "log");
     this.element.setAttribute("aria-label", label);
+    this.hide();
+  }
+
+  show() {
+    this.element.hidden = false;
+    this.element.scrollTop = this.element.scrollHeight; // a hidden list forgets where it was
+  }
+
+  hide() {
+    this.element.hidden = true;
   }
 
   /** Somebody's message; `own` when it is this client's. */

@@ -3,12 +3,12 @@
 const AUDIENCES = {
   group: ({ group }) => ({
     path: "api/publish",
-    body: { channel: group, data: { text: `Hello, ${group}` } },
+    body: { channel: group, data: { text: "Hello" } },
   }),
-  everybody: () => ({ path: "broadcast", body: { text: "Hello, everybody" } }),
+  everybody: () => ({ path: "broadcast", body: { text: "Hello" } }),
   client: ({ clientId }) => ({
     path: `notify/${encodeURIComponent(clientId)}`,
-    body: { text: `Hello, ${clientId}` },
+    body: { text: "Hello" },
   }),
 };
 
@@ -20,7 +20,7 @@ export function requestFor(audience, names) {
 
 /** A request as a command for any POSIX shell. */
 export function asCurl({ url, body }) {
-  return `curl -X POST ${quoteForShell(url)} -d ${quoteForShell(body)}`;
+  return `curl -X POST ${quoteForShell(url)} \\\n  -d ${quoteForShell(body)}`;
 }
 
 /** Perform a request; returns a sentence where the server refused it, nothing where it went well. */

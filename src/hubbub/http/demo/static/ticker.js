@@ -2,7 +2,7 @@
 
 export const TICKER = "demo:ticker";
 
-const MOST_PRICES = 90;
+const MOST_PRICES = 60;
 const WIDTH = 320;
 const HEIGHT = 72;
 const MARGIN = 5; // so that the line and its last dot are not cut off
@@ -42,13 +42,13 @@ export class Ticker {
   }
 
   #showChange() {
-    const first = this.#prices[0];
-    const last = this.#prices.at(-1);
+    const count = this.#prices.length;
+    if (count < 2) return;
+    const [first, last] = [this.#prices[0], this.#prices.at(-1)];
     const percent = ((last - first) / first) * 100;
-    const rises = last >= first;
-    this.#elements.change.textContent = `${rises ? "▲" : "▼"} ${Math.abs(percent).toFixed(2)} %`;
-    this.#elements.change.dataset.direction = rises ? "up" : "down";
-    this.#elements.window.textContent = `over ${this.#prices.length} messages`;
+    this.#elements.change.textContent = `${percent < 0 ? "▼" : "▲"} ${Math.abs(percent).toFixed(2)} %`;
+    this.#elements.change.dataset.direction = percent < 0 ? "down" : "up";
+    this.#elements.window.textContent = `in ${count} messages`;
   }
 
   #draw() {

@@ -1,0 +1,160 @@
+"""What `hubbub serve` does: check, listen, say where to look, serve until a signal ends it."""
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from uvicorn.logging import DefaultFormatter
+
+from hubbub import __version__
+from hubbub.brokers.base import UnknownBroker
+from hubbub.cli.ends import SaidNo, WrongUsage
+from hubbub.cli.output import complain, console
+from hubbub.cli.target import load
+from hubbub.hub import Hub
+from hubbub.server import CannotServe, Server, build_app, check_exposure, find_doors, listen
+from hubbub.settings import Settings
+from hubbub.transports.handshake import Doors
+
+
+def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
+    """Serve the standalone app, or the app that `target` names, until a signal ends it."""
+    try:
+        check_exposure(settings)
+        check_tls(settings)
+        app = build_app(settings) if target is None else load(target)
+        listener = listen(settings.host, settings.port)
+    except UnknownBroker as exc:
+        raise WrongUsage(f"{broker_label}: {exc}") from exc
+    except CannotServe as exc:
+        raise WrongUsage(str(exc)) from exc
+    except UnicodeError as exc:
+        raise WrongUsage(f"--host is {settings.host!r}, which is no host name") from exc
+    server = SignpostedServer(app, settings, listener, target)
+    set_up_logging(server, settings)
+    try:
+        server.serve_forever()
+    except SystemExit as exc:  # uvicorn's way to say that the lifespan failed; it has logged why
+        raise SaidNo(f"{target or 'the server'} did not start") from exc
+
+
+def check_tls(settings: Settings) -> None:
+    """Refuse TLS files that are missing, unreadable or do not belong together."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None:
+        if key is not None:
+            raise CannotServe("tls_key is given without tls_cert; give --tls-cert too")
+        return
+    for name, file in {"tls_cert": cert, "tls_key": key}.items():
+        if file is not None:
+            _check_readable(name, file)
+    try:
+        # An empty passphrase, so that an encrypted key is refused here and nobody is asked for one later.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, ValueError) as exc:
+        if key is None:
+            raise CannotServe(f"tls_cert {cert} holds no private key; give --tls-key too") from exc
+        raise CannotServe(
+            f"tls_cert {cert} and tls_key {key} are no certificate and its unencrypted key, both as PEM"
+        ) from exc
+
+
+def _check_readable(name: str, file: str) -> None:
+    try:
+        Path(file).open("rb").close()
+    except OSError as exc:
+        raise CannotServe(f"{name} {file} cannot be read: {exc.strerror}") from exc
+
+
+def set_up_logging(server: Server, settings: Settings) -> None:
+    """Our own log lines beside uvicorn's, and of uvicorn's only what matters unless a level was asked for."""
+    if os.environ.get("NO_COLOR"):
+        server.config.use_colors = False
+        server.config.configure_logging()
+    ours = logging.getLogger("hubbub")
+    ours.setLevel(settings.log_level.upper())
+    if not ours.handlers and not logging.getLogger().handlers:  # an app may have set up its own
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            DefaultFormatter("%(levelprefix)s %(message)s", use_colors=server.config.use_colors)
+        )
+        ours.addHandler(handler)
+    if "log_level" not in settings.model_fields_set:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+class SignpostedServer(Server):
+    """The server, which says where to look as soon as it can be reached."""
+
+    def __init__(self, app: Any, settings: Settings, listener: socket.socket, target: str | None) -> None:
+        super().__init__(app, settings, listener)
+        self._settings = settings
+        self._target = target
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self._listener.getsockname()[:2]
+        announce(self._settings, self._target, self._app, host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.connections:
+            console().print("Stopping; Ctrl+C again does not wait for clients.")
+        await super().shutdown(sockets)
+
+
+class _Paths(Doors):
+    """Doors that are only looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[str] = []
+
+    def open(self, path: str, hub: Hub) -> None:
+        self.all.append(path)
+
+
+def announce(settings: Settings, target: str | None, app: Any, host: str, port: int) -> None:
+    """Say where to look."""
+    out = console()
+    address = f"{_in_url(host)}:{port}"
+    serving = f" with {target}" if target else ""
+    out.print(Text.assemble(("Hubbub", "bold"), f" {__version__} on {address}{serving}"))
+    for name, url in _signs(settings, target, app, address):
+        out.print(Text.assemble("  ", (f"{name:<9}", "cyan"), url))
+    out.print("Ctrl+C stops.", style="dim")
+
+
+def _signs(settings: Settings, target: str | None, app: Any, address: str) -> Iterator[tuple[str, str]]:
+    secure = "s" if settings.tls_cert else ""
+    http, ws = f"http{secure}://{address}", f"ws{secure}://{address}"
+    if target is None and settings.demo:
+        yield "page", f"{http}/"
+    paths = _Paths()
+    find_doors(app, paths)
+    for path in paths.all:
+        yield "connect", f"{ws}{path}"
+    if docs := getattr(app, "docs_url", None):
+        yield "docs", f"{http}{docs}"
+    for path in paths.all:
+        prefix = path.removesuffix("/ws")
+        yield "stats", f"{http}{prefix}/stats"
+        yield "metrics", f"{http}{prefix}/metrics"
+    if not paths.all:
+        complain(_no_door(target))
+
+
+def _no_door(target: str | None) -> str:
+    if not Hub.running:
+        return f"no hub is running in {target}; give the app its lifespan: FastAPI(lifespan=hub.lifespan)"
+    return f"no hub's router was found in {target}; its WebSockets go without the fast transport"
+
+
+def _in_url(host: str) -> str:
+    """A host as a URL of this machine has it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,269 @@
+"""The state machine of one connection: which commands are legal when, limits, and faults in a row."""
+
+from typing import get_args
+
+import pytest
+from msgspec import Raw
+
+from hubbub.core import codes
+from hubbub.core.messages import (
+    BadCommand,
+    Command,
+    CommandId,
+    Connect,
+    Failed,
+    GetHistory,
+    GetPresence,
+    GetPresenceStats,
+    Kind,
+    Ping,
+    Pong,
+    Position,
+    Publish,
+    Rpc,
+    Subscribe,
+    Unsubscribe,
+    Unsubscribed,
+)
+from hubbub.core.session import (
+    TRANSITIONS,
+    Close,
+    Limits,
+    Perform,
+    Send,
+    Session,
+    State,
+    command_id,
+    failure,
+)
+
+JSON = Raw(b"1")
+EXAMPLES: dict[type[Command], Command] = {
+    Connect: Connect("ada"),
+    Subscribe: Subscribe(1, "news", Position("epoch", 3)),
+    Unsubscribe: Unsubscribe(1, "news"),
+    Publish: Publish(1, "news", JSON, Kind.CHAT),
+    GetPresence: GetPresence(1, "news"),
+    GetPresenceStats: GetPresenceStats(1, "news"),
+    GetHistory: GetHistory(1, "news"),
+    Rpc: Rpc(1, "vote", JSON),
+    Ping: Ping(1),
+    Pong: Pong(1),
+}
+NAMING = {
+    "subscribe": lambda name: Subscribe(7, name),
+    "unsubscribe": lambda name: Unsubscribe(7, name),
+    "publish": lambda name: Publish(7, name, JSON, Kind.MESSAGE),
+    "presence": lambda name: GetPresence(7, name),
+    "presence stats": lambda name: GetPresenceStats(7, name),
+    "history": lambda name: GetHistory(7, name),
+}
+
+
+def an_open_session(*channels: str, groups: int = 128, errors: int = 10) -> Session:
+    """A session that is connected and has joined these channels."""
+    session = Session(Limits(groups=groups, errors=errors))
+    session.receive(Connect("ada"))
+    session.channels.update(channels)
+    return session
+
+
+def a_session_in(state: State) -> Session:
+    """A session that stands there."""
+    session = an_open_session("news") if state is not State.NEW else Session(Limits())
+    if state is State.CLOSED:
+        session.close(codes.NORMAL)
+    assert session.state is state
+    return session
+
+
+def test_every_command_has_an_example_here() -> None:
+    """So that the table below is tried as a whole."""
+    assert set(EXAMPLES) == set(get_args(Command))
+
+
+@pytest.mark.parametrize("kind", get_args(Command), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+def test_the_table_decides_what_is_legal(state: State, kind: type[Command]) -> None:
+    """What has an entry leads there; what has none closes the connection, for good."""
+    session = a_session_in(state)
+
+    effects = session.receive(EXAMPLES[kind])
+
+    if (state, kind) in TRANSITIONS:
+        assert session.state is TRANSITIONS[state, kind]
+        assert effects == ([] if kind is Pong else [Perform(EXAMPLES[kind])])
+    else:
+        assert session.state is State.CLOSED
+        assert effects == [Close(codes.BAD_PROTOCOL)]
+
+
+def test_only_connect_opens_and_nothing_is_legal_once_closed() -> None:
+    """The table itself, in two sentences."""
+    assert [kind for state, kind in TRANSITIONS if state is State.NEW] == [Connect]
+    assert not [kind for state, kind in TRANSITIONS if state is State.CLOSED]
+    assert {kind for state, kind in TRANSITIONS if state is State.OPEN} == set(get_args(Command)) - {Connect}
+
+
+def test_connecting_names_the_client_and_the_user() -> None:
+    """As whoever let it in says."""
+    session = Session(Limits())
+    assert (session.client_id, session.user) == ("", "")
+
+    assert session.receive(Connect("ada", "user-7")) == [Perform(Connect("ada", "user-7"))]
+    assert (session.client_id, session.user) == ("ada", "user-7")
+
+
+def test_connecting_twice_closes_and_keeps_the_name() -> None:
+    """Nobody becomes somebody else on the way."""
+    session = an_open_session()
+
+    assert session.receive(Connect("eve")) == [Close(codes.BAD_PROTOCOL)]
+    assert session.client_id == "ada"
+
+
+def test_joining_stops_at_the_limit() -> None:
+    """The answer is an error with a sentence, and the connection lives on."""
+    session = an_open_session("a", "b", groups=3)
+
+    assert session.receive(Subscribe(1, "c")) == [Perform(Subscribe(1, "c"))]
+    session.channels.add("c")
+    assert session.receive(Subscribe(2, "d")) == [
+        Send(Failed(2, codes.LIMIT_EXCEEDED, "a connection joins at most 3 groups; leave one first"))
+    ]
+    assert session.state is State.OPEN
+
+
+def test_at_the_limit_one_may_join_again_what_one_has_joined() -> None:
+    """It costs nothing more."""
+    session = an_open_session("a", "b", groups=2)
+
+    assert session.receive(Subscribe(1, "a")) == [Perform(Subscribe(1, "a"))]
+
+
+def test_leaving_makes_room() -> None:
+    """For the next group."""
+    session = an_open_session("a", "b", groups=2)
+    assert session.receive(Unsubscribe(1, "a")) == [Perform(Unsubscribe(1, "a"))]
+    session.channels.discard("a")
+
+    assert session.receive(Subscribe(2, "c")) == [Perform(Subscribe(2, "c"))]
+
+
+def test_leaving_what_one_has_not_joined_is_answered_as_if_one_had() -> None:
+    """Leaving is idempotent, and takes nobody's time."""
+    session = an_open_session("news")
+
+    assert session.receive(Unsubscribe(1, "other")) == [Send(Unsubscribed(1, "other"))]
+    assert session.channels == {"news"}
+
+
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING)
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("", "group_name is empty"),
+        ("$all", "group_name begins with '$'"),
+        ("$client:bob", "group_name begins with '$'"),
+        ("a" * 256, "group_name is longer than 255 bytes"),
+        ("ü" * 128, "group_name is longer than 255 bytes"),
+        ("line\nbreak", "group_name holds a control character"),
+        ("\ud800", "group_name holds a control character"),
+    ],
+    ids=ascii,
+)
+def test_a_name_that_is_not_legal_is_refused(command: type[Command], name: str, sentence: str) -> None:
+    """By an error that carries the command's id; nothing is performed."""
+    session = an_open_session()
+
+    (answer,) = session.receive(command(name))
+
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Failed)
+    assert (answer.message.id, answer.message.error) == (7, codes.BAD_REQUEST)
+    assert answer.message.message.startswith(sentence)
+    assert session.state is State.OPEN
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ü" * 127, "us$", "ns:rest"])
+def test_a_name_at_the_edge_of_the_legal_passes(name: str) -> None:
+    """255 bytes are as many as there may be."""
+    assert an_open_session().receive(Subscribe(1, name)) == [Perform(Subscribe(1, name))]
+
+
+def test_too_many_faults_in_a_row_close_the_connection() -> None:
+    """The last is answered too, and then the reason follows."""
+    session = an_open_session(errors=3)
+    fault = BadCommand("field `type` is missing", id=5)
+    answer = Send(Failed(5, codes.BAD_REQUEST, "field `type` is missing"))
+
+    assert session.fault(fault) == [answer]
+    assert session.fault(fault) == [answer]
+    assert session.fault(fault) == [answer, Close(codes.TOO_MANY_ERRORS)]
+    assert session.state is State.CLOSED
+
+
+def test_bad_names_count_as_faults() -> None:
+    """Whatever layer finds that a command is none."""
+    session = an_open_session(errors=2)
+
+    assert len(session.receive(Subscribe(1, ""))) == 1
+    assert session.receive(Subscribe(2, "$all"))[1:] == [Close(codes.TOO_MANY_ERRORS)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [Ping(), Pong(), Subscribe(1, "a"), Unsubscribe(1, "never joined"), Rpc(1, "m", JSON)],
+    ids=lambda command: type(command).__name__,
+)
+def test_a_legal_command_ends_the_row(command: Command) -> None:
+    """Only faults in a row count."""
+    session = an_open_session(errors=2)
+    for _ in range(5):
+        assert len(session.fault(BadCommand("no"))) == 1
+        session.receive(command)
+
+    assert session.state is State.OPEN
+    session.fault(BadCommand("no"))
+    assert session.fault(BadCommand("no"))[1:] == [Close(codes.TOO_MANY_ERRORS)]
+
+
+def test_a_fault_before_connecting_is_answered_too() -> None:
+    """And does not open anything."""
+    session = Session(Limits())
+
+    assert session.fault(BadCommand("no")) == [Send(Failed(None, codes.BAD_REQUEST, "no"))]
+    assert session.state is State.NEW
+
+
+def test_a_fault_may_say_which_error_it_is() -> None:
+    """Otherwise it is a bad request."""
+    fault = BadCommand("no method `vote`", id="x", error=codes.METHOD_NOT_FOUND)
+
+    assert failure(fault) == Failed("x", codes.METHOD_NOT_FOUND, "no method `vote`")
+
+
+def test_closing_gives_the_reason() -> None:
+    """Any, and more than once."""
+    session = an_open_session()
+
+    assert session.close(codes.SLOW) == [Close(codes.SLOW)]
+    assert session.close(codes.SHUTDOWN) == [Close(codes.SHUTDOWN)]
+    assert session.state is State.CLOSED
+
+
+@pytest.mark.parametrize("id", [None, 0, 17, "seventeen"])
+def test_the_id_of_a_command_is_what_the_client_gave(id: CommandId) -> None:
+    """0 is an id as good as any."""
+    assert command_id(Ping(id)) == id
+    assert command_id(GetPresence(id, "news")) == id
+
+
+def test_connect_has_no_id() -> None:
+    """It is no command of the client's."""
+    assert command_id(Connect("ada")) is None
+
+
+def test_the_limits_are_as_documented() -> None:
+    """128 groups, ten bad commands in a row."""
+    assert Limits() == Limits(groups=128, errors=10)
