@@ -59,7 +59,7 @@ class Outcome:
 
 
 TOTALS_HEAD = ("deflate", "section", "title", "cases", *COLUMNS)
-REMARKS_HEAD = ("deflate", "case", "verdict", "what the case does", "what the suite says")
+REMARKS_HEAD = ("case", "deflate", "verdict", "what the case does", "what the suite says")
 
 # No times and no paths: the record changes only when a verdict or a version does.
 RECORD = """\
@@ -71,7 +71,8 @@ Written by `python -m tests.conformance.run --record`; edits are lost.
 (sections 12 and 13 are about compression and run with it on only): **{passed} of {run} pass**.
 
 A case passes as OK, as NON-STRICT (within the RFC, though not the suite's first choice) or as INFORMATIONAL
-(the RFC leaves it open). It is FAILED also when only its closing handshake is wrong.
+(the RFC leaves it open). It is FAILED also when only its closing handshake is wrong. A case in which one of
+the suite's handshake timers ran out is run once more by itself.
 
 {versions}
 
@@ -97,13 +98,14 @@ def _remarkable(verdict: Verdict) -> bool:
 
 
 def _remarks(outcomes: Sequence[Outcome]) -> list[Row]:
-    """Every case that is not plainly OK."""
-    return [
-        (outcome.mode, case, _words(verdict), verdict.about, "" if verdict.passed else verdict.reason)
-        for outcome in outcomes
-        for case, verdict in outcome.verdicts.items()
-        if _remarkable(verdict)
-    ]
+    """Every case that is not plainly OK, once for all the modes in which it ended alike."""
+    modes: dict[Row, list[str]] = {}
+    for outcome in outcomes:
+        for case, verdict in outcome.verdicts.items():
+            if _remarkable(verdict):
+                said = "" if verdict.passed else verdict.reason
+                modes.setdefault((case, _words(verdict), verdict.about, said), []).append(outcome.mode)
+    return [(case, ", ".join(modes[case, *rest]), *rest) for case, *rest in modes]
 
 
 def _words(verdict: Verdict) -> str:
@@ -131,12 +133,15 @@ def _versions() -> list[str]:
 
 def _show(outcomes: Sequence[Outcome]) -> None:
     console = Console()
+    console.width = max(console.width, 125)  # a folded table is read by nobody, in a log least of all
     totals = Table(*TOTALS_HEAD, "seconds")
     for outcome in outcomes:
         totals.add_row(*outcome.totals(), f"{outcome.seconds:.1f}")
     console.print(totals)
     for remark in _remarks(outcomes):
-        console.print("  ".join(filter(None, remark)), soft_wrap=True, markup=False, highlight=False)
+        case, mode, *words = filter(None, remark)
+        line = f"{case} (deflate {mode}): {'; '.join(words)}"
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _markdown(outcomes: Sequence[Outcome], quick: bool) -> str:

@@ -265,7 +265,8 @@ async function poll() {
   countPeople();
   try {
     const response = await fetch("stats");
-    showConnections((await response.json()).total_connections);
+    const { total_connections: count } = await response.json();
+    if (online) showConnections(count);
   } catch {
     // The server is on its way out; the connection will notice, and say so.
   }
