@@ -94,14 +94,14 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         find_doors(self._app, self._doors)
+
+    def serve_forever(self) -> None:
+        """Run until a signal ends it. The process is the server's own: its collector is tuned for it."""
         # What is here now stays; and a connection is many small objects that live long, so the collector's
         # usual haste would have it look at all of them again and again while clients pour in.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 50)
-
-    def serve_forever(self) -> None:
-        """Run until a signal ends it."""
         self.run([self._listener])
 
 

@@ -105,7 +105,8 @@ def _remarks(outcomes: Sequence[Outcome]) -> list[Row]:
             if _remarkable(verdict):
                 said = "" if verdict.passed else verdict.reason
                 modes.setdefault((case, _words(verdict), verdict.about, said), []).append(outcome.mode)
-    return [(case, ", ".join(modes[case, *rest]), *rest) for case, *rest in modes]
+    remarks = [(case, ", ".join(modes[case, *rest]), *rest) for case, *rest in modes]
+    return sorted(remarks, key=lambda remark: [int(number) for number in remark[0].split(".")])
 
 
 def _words(verdict: Verdict) -> str:

@@ -38,8 +38,8 @@ SECTIONS = {
     "7": "Close handling",
     "9": "Limits and performance",
     "10": "Auto-fragmentation",
-    "12": "Compression, different payloads",
-    "13": "Compression, different parameters",
+    "12": "Compression: payloads",
+    "13": "Compression: parameters",
 }
 
 # A server that negotiates no permessage-deflate answers every case here with UNIMPLEMENTED.

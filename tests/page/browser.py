@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE: Final = 6.0
+PATIENCE: Final = 15.0
 POLL: Final = 0.03
 FLAGS: Final = (
     "--headless=new",

@@ -1,4 +1,4 @@
-"""The README's picture of the page: `cd tests && python -m page.picture ../docs/images/demo.png`."""
+"""The README's picture of the page: `python -m tests.page.picture docs/images/demo.png`."""
 
 import random
 import shutil

@@ -1,7 +1,6 @@
 """The `hubbub` command: which commands there are, and how each of them ends."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -81,8 +80,6 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what went wrong is one line on stderr."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # To be told to stop means the same from a terminal and from a supervisor.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         code = _build(arguments)(arguments or ["--help"], prog_name="hubbub", standalone_mode=False)
         sys.stdout.flush()
@@ -97,8 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(_usage_sentence(exc))
         return exc.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return ends.INTERRUPTED
+        code = ends.INTERRUPTED
+    if code == ends.INTERRUPTED and _runs_until_stopped(arguments):
+        return 0
     return code if isinstance(code, int) else 0
+
+
+def _runs_until_stopped(arguments: Sequence[str]) -> bool:
+    return arguments[:1] in (["serve"], ["subscribe"]) or "--watch" in arguments
 
 
 def _build(arguments: Sequence[str]) -> typer.Typer:
@@ -144,4 +147,4 @@ def _usage_sentence(exc: typer.TyperException) -> str:
     message = exc.format_message().rstrip(".")
     context = getattr(exc, "ctx", None)
     path = context.command_path if context is not None else "hubbub"
-    return f"{message[:1].lower()}{message[1:]}; see {path} --help"
+    return f"{message[:1].lower()}{message[1:]} (see {path} --help)"

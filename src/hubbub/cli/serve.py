@@ -1,6 +1,5 @@
 """`hubbub serve`: its command line. The server itself is imported only when it is to run."""
 
-import contextlib
 from typing import Annotated, Any, Final
 
 import typer
@@ -41,11 +40,10 @@ def serve(
     given = given_flags(context)
     if app is not None:
         _refuse_without_effect(given, app)
-    with contextlib.suppress(KeyboardInterrupt):
-        settings = read_settings(given)
-        from hubbub.cli.serving import run
+    settings = read_settings(given)
+    from hubbub.cli.serving import run
 
-        run(settings, app, broker_label=setting_label("broker", given))
+    run(settings, app, broker_label=setting_label("broker", given))
 
 
 def _refuse_without_effect(given: dict[str, Any], app: str) -> None:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,13 @@ def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
         raise WrongUsage(f"--host is {settings.host!r}, which is no host name") from exc
     server = SignpostedServer(app, settings, listener, target)
     set_up_logging(server, settings)
+    # uvicorn, when it has stopped, raises the signal again that stopped it; having obeyed it is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server.serve_forever()
-    except SystemExit as exc:  # uvicorn's way to say that the lifespan failed; it has logged why
-        raise SaidNo(f"{target or 'the server'} did not start") from exc
+    except SystemExit as exc:
+        if exc.code:  # uvicorn's way to say that the lifespan failed; it has logged why
+            raise SaidNo(f"{target or 'the server'} did not start") from exc
 
 
 def check_tls(settings: Settings) -> None:

@@ -31,11 +31,13 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look, on one line.")] = False,
 ) -> None:
     """Show connections and the groups with most members."""
-    with contextlib.suppress(KeyboardInterrupt):
-        from hubbub.cli.api import Api
+    from hubbub.cli.api import Api
 
-        with Api(url, api_key) as api:
-            show(look(api), as_json=as_json) if not watch else keep_watching(api, as_json=as_json)
+    with Api(url, api_key) as api:
+        if watch:
+            keep_watching(api, as_json=as_json)
+        else:
+            show(look(api), as_json=as_json)
 
 
 def look(api: "Api") -> Stats:

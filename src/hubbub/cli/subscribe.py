@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -60,17 +61,27 @@ def subscribe(
     """
     show = show_json if as_json or not sys.stdout.isatty() else pretty_printer()
     _report_on_stderr()
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            client = WebSocketClient(url, client_id)
-            subscription = Subscription(client, groups, show, count=count, everything=everything)
-            asyncio.run(subscription.run())
-        except (InvalidURLError, BadName) as exc:
-            raise WrongUsage(str(exc)) from exc
-        except (UnreachableError, ConnectTimeoutError) as exc:
-            raise NotReachable(str(exc)) from exc
-        except ConnectError as exc:
-            raise SaidNo(str(exc)) from exc
+    try:
+        client = WebSocketClient(url, client_id)
+        subscription = Subscription(client, groups, show, count=count, everything=everything)
+        asyncio.run(_until_told_to_stop(subscription.run()))
+    except asyncio.CancelledError:
+        pass
+    except (InvalidURLError, BadName) as exc:
+        raise WrongUsage(str(exc)) from exc
+    except (UnreachableError, ConnectTimeoutError) as exc:
+        raise NotReachable(str(exc)) from exc
+    except ConnectError as exc:
+        raise SaidNo(str(exc)) from exc
+
+
+async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
+    """SIGTERM ends it as Ctrl+C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await work
 
 
 class Subscription:

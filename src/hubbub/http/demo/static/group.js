@@ -25,7 +25,7 @@ export class Group {
     const recover = this.#position ?? undefined;
     const { epoch, offset, recovered } = await this.connection.request("join_group", {
       group_name: this.name,
-      
+      recover,
     });
     // What was missed follows this reply, and each message moves the position on by itself.
     this.#position = epoch && (recovered ? { ...recover, epoch } : { epoch, offset });

@@ -1,0 +1,1 @@
+"""Small applications on Hubbub, each in one file."""
