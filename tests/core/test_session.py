@@ -1,5 +1,6 @@
 """The state machine of one connection: which commands are legal when, limits, and faults in a row."""
 
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
@@ -50,7 +51,7 @@ EXAMPLES: dict[type[Command], Command] = {
     Ping: Ping(1),
     Pong: Pong(1),
 }
-NAMING = {
+NAMING: dict[str, Callable[[str], Command]] = {
     "subscribe": lambda name: Subscribe(7, name),
     "unsubscribe": lambda name: Unsubscribe(7, name),
     "publish": lambda name: Publish(7, name, JSON, Kind.MESSAGE),
@@ -172,7 +173,9 @@ def test_leaving_what_one_has_not_joined_is_answered_as_if_one_had() -> None:
     ],
     ids=ascii,
 )
-def test_a_name_that_is_not_legal_is_refused(command: type[Command], name: str, sentence: str) -> None:
+def test_a_name_that_is_not_legal_is_refused(
+    command: Callable[[str], Command], name: str, sentence: str
+) -> None:
     """By an error that carries the command's id; nothing is performed."""
     session = an_open_session()
 

@@ -1,5 +1,7 @@
 """A channel's history: bounds by size and time, offsets without holes, and recovery that is whole or None."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +133,7 @@ def test_clearing_keeps_the_position() -> None:
     ],
     ids=str,
 )
-def test_reading_goes_forward_or_back_from_an_offset(question: dict[str, int], answer: list[int]) -> None:
+def test_reading_goes_forward_or_back_from_an_offset(question: dict[str, Any], answer: list[int]) -> None:
     """Offsets 3 to 6 are kept; the offset itself is never part of the answer."""
     assert offsets_of(a_stream(6, size=4).read(**question)) == answer
 

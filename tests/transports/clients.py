@@ -76,6 +76,9 @@ class RawClient:
         self.buffer = b""
         self.path = path
 
+    def __del__(self) -> None:
+        self.socket.close()
+
     def handshake(self, **headers: str) -> bytes:
         """Send the upgrade request and return the head of the response."""
         key = base64.b64encode(os.urandom(16)).decode()

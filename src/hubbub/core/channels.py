@@ -39,6 +39,14 @@ def check_group(name: str, what: str = "group_name") -> str:
     return name
 
 
+def check_client_id(client_id: str) -> str:
+    """As `check_name`, for a client id: it stands in paths, so it holds no `/`."""
+    check_name(client_id, "client_id")
+    if "/" in client_id:
+        raise BadName("client_id holds '/', which separates paths; choose another character")
+    return client_id
+
+
 class SlowPolicy(StrEnum):
     """What happens to a publication for a connection that cannot keep up."""
 

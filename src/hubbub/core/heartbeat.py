@@ -64,7 +64,8 @@ class Heartbeat(Generic[W]):
         current = int(now / self.resolution)
         for number in sorted(number for number in self._buckets if number < current):
             for connection in self._buckets.pop(number):
-                unanswered = connection.asked_at and connection.last_seen <= connection.asked_at
+                # A clock of milliseconds can show the question and its answer at the same moment.
+                unanswered = connection.asked_at and connection.last_seen < connection.asked_at
                 if unanswered and now >= connection.asked_at + self.grace:
                     verdicts.append((connection, Verdict.GONE))
                 elif unanswered:

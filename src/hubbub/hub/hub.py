@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
 from hubbub.core import codes
-from hubbub.core.channels import BadName, Namespace, Namespaces, check_group, check_name
+from hubbub.core.channels import BadName, Namespace, Namespaces, check_client_id, check_group, check_name
 from hubbub.core.codes import CloseReason
 from hubbub.core.departures import Departures
 from hubbub.core.fanout import Fanout
@@ -226,7 +226,7 @@ class Hub:
 
     async def notify(self, client_id: str, data: object) -> None:
         """Publish to every connection of one client, on every node."""
-        check_name(client_id, "client_id")
+        check_client_id(client_id)
         await self.publish_raw(client_channel(client_id), to_json(data))
 
     async def publish_raw(
@@ -384,10 +384,10 @@ class Hub:
             raise Refuse("the hub is not running", status=503)
         try:
             if request.client_id is not None:
-                check_name(request.client_id, "client_id")
+                check_client_id(request.client_id)
             identity = await self.hooks.identify(request) if self.hooks.connect else Identity()
             client_id = identity.client_id or request.client_id or str(uuid.uuid4())
-            check_name(client_id, "client_id")
+            check_client_id(client_id)
         except BadName as exc:
             self.metrics.refused.inc()
             raise Refuse(str(exc), status=400, code=codes.BAD_REQUEST.code) from exc

@@ -1,0 +1,148 @@
+"""Runs the commands of an example's docstring, and speaks with what they started."""
+
+import ast
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+ROOT: Final = Path(__file__).parents[2]
+EXAMPLES: Final = sorted(file.stem for file in (ROOT / "examples").glob("[!_]*.py"))
+PATIENCE: Final = 15.0
+DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
+
+T = TypeVar("T")
+
+
+def commands(example: str) -> list[list[str]]:
+    """The commands in an example's docstring: its indented lines, as a shell would split them."""
+    source = (ROOT / "examples" / f"{example}.py").read_text(encoding="utf-8")
+    text = ast.get_docstring(ast.parse(source)) or ""
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
+
+
+def command(example: str, program: str) -> list[str]:
+    """The one command of an example that runs this program, which is where this Python is."""
+    [[_, *arguments]] = [found for found in commands(example) if found[0] == program]
+    return [
+        sys.executable if program == "python" else str(Path(sys.executable).with_name(program)),
+        *arguments,
+    ]
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run one scenario on a fresh event loop; one that hangs fails."""
+    return asyncio.run(asyncio.wait_for(coroutine, PATIENCE))
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> None:
+    """Wait for something that no message announces; `run` sets the deadline."""
+    while not await condition():
+        await asyncio.sleep(0.01)
+
+
+class Server:
+    """An example's server in a process of its own, which answers."""
+
+    def __init__(self, example: str, address: str) -> None:
+        self.example = example
+        self.address = address
+        self.http = f"http://{address}"
+        self.ws = f"ws://{address}"
+
+    async def get(self, path: str) -> Any:
+        """What the app answers to a GET request."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return (await http.get(f"{self.http}{path}")).raise_for_status().json()
+
+    async def api(self, method: str, **request: Any) -> dict[str, Any]:
+        """The result of a method of the server API."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = (await http.post(f"{self.http}/api/{method}", json=request)).raise_for_status().json()
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    @asynccontextmanager
+    async def program(self, address: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
+        """The example's own client, run by the docstring's command; it ends with the block."""
+        arguments = [
+            argument.replace(DEFAULT_ADDRESS, address or self.address)
+            for argument in command(self.example, "python")
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *arguments, cwd=ROOT, env=os.environ | {"NO_PROXY": "127.0.0.1"}, stdout=subprocess.PIPE
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+
+@contextmanager
+def serve(example: str, program: str) -> Iterator[Server]:
+    """Run an example by its docstring's command, on a free port of this machine; it must end as told."""
+    with tempfile.TemporaryFile("w+") as said:
+
+        def output() -> str:
+            said.seek(0)
+            return said.read()
+
+        arguments = [*command(example, program), "--port", "0"]
+        process = subprocess.Popen(arguments, cwd=ROOT, stdout=said, stderr=said, text=True)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not (found := re.search(r"http://(127\.0\.0\.1:\d+)", output())):
+                assert process.poll() is None, output()
+                assert time.monotonic() < deadline, output()
+                time.sleep(0.02)
+            server = Server(example, found[1])
+            assert httpx.get(f"{server.http}/readyz", trust_env=False).is_success
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()
+                process.wait()
+        assert not re.search("Traceback|ERROR|WARNING", output()), output()
+
+
+class Client:
+    """One WebSocket of a user, by the messages that travel on it."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def say(self, type: str, **fields: Any) -> None:
+        """Send one message."""
+        await self.socket.send(json.dumps({"type": type, **fields}))
+
+    async def hear(self, *types: str) -> dict[str, Any]:
+        """The next message of one of these types; others that come first are passed over."""
+        while True:
+            message: dict[str, Any] = json.loads(await self.socket.recv())
+            if message["type"] in types:
+                return message
+
+
+@asynccontextmanager
+async def client(server: Server, query: str = "", **options: Any) -> AsyncIterator[Client]:
+    """Connect to an example's server."""
+    async with connect(f"{server.ws}/ws{query}", proxy=None, **options) as socket:
+        yield Client(socket)
