@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cli.running import Server
+from .running import Server
 
 
 @pytest.fixture(scope="session")

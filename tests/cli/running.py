@@ -27,7 +27,7 @@ _OURS = re.compile("HUBBUB_|.*_proxy$|NO_COLOR|FORCE_COLOR|COLUMNS|PYTHON|SSL_CE
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without what would change how the command behaves."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
-    return kept | {"TERM": "xterm-256color", "PYTHONDEVMODE": "", **(extra or {})}
+    return kept | {"TERM": "xterm-256color", **(extra or {})}
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -152,7 +152,9 @@ class Running:
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         until(lambda: condition() or self.process.poll() is not None)
-        assert condition() or self.ended() is None or condition(), f"it ended: {self.out}\n{self.err}"
+        if not condition():
+            self.ended()
+            assert condition(), f"it ended: {self.out}\n{self.err}"
 
     def messages(self) -> list[dict[str, Any]]:
         """The JSON lines on stdout."""

@@ -71,8 +71,8 @@ Written by `python -m tests.conformance.run --record`; edits are lost.
 (sections 12 and 13 are about compression and run with it on only): **{passed} of {run} pass**.
 
 A case passes as OK, as NON-STRICT (within the RFC, though not the suite's first choice) or as INFORMATIONAL
-(the RFC leaves it open). It is FAILED also when only its closing handshake is wrong. A case in which one of
-the suite's handshake timers ran out is run once more by itself.
+(the RFC leaves it open). It is FAILED also when only its closing handshake is wrong. A case that failed
+only after a second or more of waiting is run once more by itself.
 
 {versions}
 

@@ -12,6 +12,7 @@ from hubbub.core.channels import (
     Namespace,
     Namespaces,
     SlowPolicy,
+    check_client_id,
     check_group,
     check_name,
 )
@@ -68,6 +69,15 @@ def test_clients_cannot_name_what_is_reserved(name: str) -> None:
     assert check_name(name, "channel") == name
     with pytest.raises(BadName, match=r"^channel begins with '\$', which is reserved"):
         check_group(name, "channel")
+
+
+def test_a_client_id_stands_in_a_path() -> None:
+    """So it is a legal name without a slash; a dollar is nothing special in it."""
+    assert check_client_id("$ada:7") == "$ada:7"
+    with pytest.raises(BadName, match=r"^client_id holds '/'"):
+        check_client_id("ada/7")
+    with pytest.raises(BadName, match=r"^client_id is empty"):
+        check_client_id("")
 
 
 def test_a_dollar_further_on_is_nothing_special() -> None:

@@ -103,16 +103,30 @@ def test_an_answer_rescues() -> None:
 
 
 def test_what_was_seen_before_the_question_is_no_answer_to_it() -> None:
-    """Only what comes after the question counts."""
+    """Even if it is noticed only afterwards."""
+    simulation = Simulation()
+    connection = simulation.connect()
+    while not simulation.turn():
+        pass
+    connection.answer(connection.asked_at - 0.001)
+
+    ((_, verdict),) = simulation.run(GRACE + 1)
+
+    assert verdict is GONE
+
+
+def test_an_answer_at_the_very_moment_of_the_question_counts() -> None:
+    """A coarse clock shows both at the same time."""
     simulation = Simulation()
     connection = simulation.connect()
     while not simulation.turn():
         pass
     connection.answer(connection.asked_at)
 
-    ((_, verdict),) = simulation.run(GRACE + 1)
+    ((asked, verdict),) = simulation.run(IDLE + 1)
 
-    assert verdict is GONE
+    assert verdict is ASK
+    assert asked >= IDLE
 
 
 def test_a_wheel_that_stood_still_asks_before_it_gives_up() -> None:
@@ -218,7 +232,7 @@ def test_whoever_gives_signs_in_time_is_kept_and_nobody_else(
             else:
                 waited = simulation.now - asked[connection][-1]
                 assert grace - 1e-6 <= waited <= grace + simulation.honest
-                assert connection.last_seen <= asked[connection][-1], "it did not answer"
+                assert connection.last_seen < asked[connection][-1], "it did not answer"
                 del plans[connection]
         assert len(simulation.wheel) == len(plans)
         assert all(

@@ -1,15 +1,21 @@
-"""The server of the example that a test module is about, once for each way to run it."""
+"""The servers of the example that a test module is about, and each of them for each test."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from .running import Server, serve
+from .running import SERVERS, Server, serve
 
 
-@pytest.fixture(scope="module", params=["hubbub", "uvicorn"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The example, running: over the fast transport, and over plain ASGI."""
+@pytest.fixture(scope="module")
+def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, Server]]:
+    """The module's example, running in every way that its docstring gives."""
     _, _, example = request.module.__name__.rpartition("test_")
-    with serve(example, request.param) as server:
-        yield server
+    with serve(example) as servers:
+        yield servers
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
+    """The example over the fast transport, and over plain ASGI."""
+    return servers[request.param]

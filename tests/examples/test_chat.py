@@ -1,6 +1,5 @@
 """The chat: names, rooms, what may be said, who is here, and the page."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from ..page.browser import Tab, launch
-from .running import Client, Server, client, run, until
+from .running import ROOT, Client, Server, client, run, until
 
 
 @asynccontextmanager
@@ -108,7 +107,7 @@ def test_who_comes_back_is_given_what_was_said_meanwhile(server: Server) -> None
             async with client(server, "?name=bob") as bob:
                 await bob.say("join_group", group_name="room:lobby")
                 joined = await bob.hear("group_joined")
-            await asyncio.gather(say(alice, "one"))
+            await say(alice, "one")
             await say(alice, "two")
             position = {"epoch": joined["epoch"], "offset": joined["offset"]}
             async with client(server, "?name=bob") as bob:
@@ -119,25 +118,38 @@ def test_who_comes_back_is_given_what_was_said_meanwhile(server: Server) -> None
     run(scenario())
 
 
-def test_the_page_is_a_chat_in_a_browser(server: Server) -> None:
-    """Two windows talk with each other, and markup is only text."""
-    assert httpx.get(server.http, trust_env=False).headers["content-type"].startswith("text/html")
+def test_the_page_is_a_chat_in_a_browser(servers: dict[str, Server]) -> None:
+    """Two windows talk with each other, and one that was cut off catches up."""
+    server = servers["hubbub"]
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no browser to show the page in")
-    with launch(chromium) as browser, browser.tab(f"{server.http}/") as one:
-        enter(one, "ann")
-        one.wait_for_text("#status", "ann")
-        with browser.tab(f"{server.http}/") as other:
-            enter(other, "ben")
-            for tab in (one, other):
+    with launch(chromium) as browser, browser.tab(f"{server.http}/") as ann:
+        enter(ann, "ann")
+        ann.wait_for_text("#status", "ann")
+        with browser.tab(f"{server.http}/") as ben:
+            enter(ben, "ben")
+            for tab in (ann, ben):
                 tab.wait_for_text("#status", "Here: ann, ben")
-            one.enter("#say input", "<b>hello</b>")
-            for tab in (one, other):
+            ann.enter("#say input", "<b>hello</b>")
+            for tab in (ann, ben):
                 tab.wait_for_text("#log", "ann: <b>hello</b>")
-            assert other.problems == []
-        one.wait_for("document.querySelector('#status').innerText === 'Here: ann'")
-        assert one.problems == []
+            come_back = {"code": 3011, "reason": "force reconnect"}
+            run(server.api("disconnect", client="ann", disconnect=come_back))
+            ben.enter("#say input", "are you there?")
+            ann.wait_for_text("#log", "ben: are you there?")
+            for tab in (ann, ben):
+                assert tab.text("#log") == "ann: <b>hello</b>\nben: are you there?"
+            assert ben.problems == []
+        ann.wait_for("document.querySelector('#status').innerText === 'Here: ann'")
+        assert ann.problems == []
+
+
+def test_the_app_serves_the_page(server: Server) -> None:
+    """At the address that the docstring names."""
+    page = httpx.get(server.http, trust_env=False)
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.text == (ROOT / "examples" / "chat.html").read_text(encoding="utf-8")
 
 
 def enter(tab: Tab, name: str) -> None:

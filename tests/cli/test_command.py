@@ -1,0 +1,85 @@
+"""`hubbub` itself: help, version, wrong usage, and how fast it starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+import hubbub as package
+from hubbub.cli.app import COMMANDS
+
+from .running import environment, hubbub
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_says_what_it_is_and_shows_examples(arguments: tuple[str, ...]) -> None:
+    """Without arguments too."""
+    shown = hubbub(*arguments)
+    assert shown.code == 0
+    assert shown.err == ""
+    for part in ("Real-time push", "Examples:\n    hubbub serve", "Exit codes: 0", *COMMANDS):
+        assert part in shown.out
+    assert "completion" not in shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help(command: str) -> None:
+    """It names the command, and has no colours for a pipe."""
+    shown = hubbub(command, "--help")
+    assert shown.code == 0
+    assert f"Usage: hubbub {command}" in shown.out
+    assert "\x1b" not in shown.out
+
+
+@pytest.mark.parametrize("arguments", [("version",), ("--version",)])
+def test_version(arguments: tuple[str, ...]) -> None:
+    """The package's."""
+    shown = hubbub(*arguments)
+    assert (shown.code, shown.out, shown.err) == (0, f"hubbub {package.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serv",), ("no such command 'serv'", "serve", "hubbub --help")),
+        (("--nonsense",), ("no such option", "--nonsense", "hubbub --help")),
+        (("serve", "--prot", "1"), ("no such option", "--prot", "--port", "hubbub serve --help")),
+        (("serve", "--port"), ("--port", "requires an argument")),
+        (("serve", "a:b", "c:d"), ("c:d", "hubbub serve --help")),
+        (("publish", "lobby"), ("missing argument", "DATA", "hubbub publish --help")),
+        (("subscribe",), ("missing argument", "GROUP")),
+        (("subscribe", "lobby", "--count", "0"), ("--count", "1")),
+        (("subscribe", "lobby", "--count", "few"), ("--count", "integer")),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_it(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    """And exit code 2."""
+    refused = hubbub(*arguments)
+    assert (refused.code, refused.out) == (2, "")
+    for word in words:
+        assert word in refused.complaint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["publish", "--url", "http://127.0.0.1:1", "lobby", "hello"],
+        ["subscribe", "--url", "http://127.0.0.1:1", "lobby"],
+        ["stats", "--url", "http://127.0.0.1:1"],
+    ],
+)
+def test_only_a_server_that_runs_imports_the_server(arguments: list[str]) -> None:
+    """What is slow to import is left to where it is needed."""
+    code = (
+        "import sys\n"
+        "from hubbub.cli import main\n"
+        f"main({arguments!r})\n"
+        "slow = {'fastapi', 'starlette', 'uvicorn'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {slow}' if slow else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
