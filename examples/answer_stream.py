@@ -26,7 +26,7 @@ from websockets import ConnectionClosed, connect
 from hubbub.core.channels import Namespace
 from hubbub.hub import Hub, SessionInfo
 
-PAUSE = 0.03
+PAUSE = 0.02
 WISDOM = """Every token of this answer has an offset and is kept for a while. Remember the offset of the last
     one you saw. When the line goes dead, come back with it: first you are given what you missed, once and in
     order, and then whatever I think of next."""

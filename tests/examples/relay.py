@@ -71,7 +71,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay(target: str, *, cut_after: int | None = None) -> AsyncIterator[Relay]:
-    """A line to a server; with `cut_after` each is cut by itself when it has carried so many bytes of answer."""
+    """A line to a server; with `cut_after` it breaks by itself when so many bytes have come from there."""
     relay = Relay(target, cut_after)
     listener = await asyncio.start_server(relay.connect, "127.0.0.1", 0)
     host, port = listener.sockets[0].getsockname()

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -94,7 +93,7 @@ def test_the_app_tells_who_is_in_which_room(server: Server) -> None:
             await until(lambda: in_balcony(server, ["alice"]))
 
     async def in_balcony(server: Server, names: list[str]) -> bool:
-        return (await server.get("/rooms"))["balcony"] == names
+        return (await server.get("/rooms")).json()["balcony"] == names
 
     run(scenario())
 
@@ -147,7 +146,7 @@ def test_the_page_is_a_chat_in_a_browser(servers: dict[str, Server]) -> None:
 
 def test_the_app_serves_the_page(server: Server) -> None:
     """At the address that the docstring names."""
-    page = httpx.get(server.http, trust_env=False)
+    page = run(server.get("/"))
     assert page.headers["content-type"].startswith("text/html")
     assert page.text == (ROOT / "examples" / "chat.html").read_text(encoding="utf-8")
 

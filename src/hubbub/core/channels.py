@@ -80,6 +80,8 @@ class Namespace:
             raise ValueError(f"history_size is {self.history_size}; give 0 (no history) or more")
         if self.history_ttl <= 0:
             raise ValueError(f"history_ttl is {self.history_ttl}; give the seconds to keep a publication")
+        if self.slow_policy not in list(SlowPolicy):
+            raise ValueError(f"slow_policy is {self.slow_policy!r}; give one of {', '.join(SlowPolicy)}")
         object.__setattr__(self, "slow_policy", SlowPolicy(self.slow_policy))
 
     @property

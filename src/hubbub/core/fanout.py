@@ -70,18 +70,32 @@ M = TypeVar("M", bound=Member)
 
 
 class Finished(NamedTuple):
-    """What one job did, for whoever counts."""
+    """What one job did, for whoever counts.
+
+    `failures` are what the formats raised for publications that could not be encoded; those went to nobody.
+    """
 
     publications: Sequence[Publication]
     members: int
     bytes: int
     started: float
+    failures: Sequence[Exception] = ()
 
 
 class _Job(Generic[M]):
     """One batch of a channel on its way to a snapshot of the members."""
 
-    __slots__ = ("bytes", "cursor", "encoded", "members", "publications", "skips", "started")
+    __slots__ = (
+        "bytes",
+        "cursor",
+        "encoded",
+        "failures",
+        "members",
+        "publications",
+        "served",
+        "skips",
+        "started",
+    )
 
     def __init__(
         self, publications: list[Publication], members: list[M], skips: dict[M, int], started: float
@@ -91,16 +105,25 @@ class _Job(Generic[M]):
         self.skips = skips  # how many of the first publications are not for whom
         self.started = started
         self.cursor = 0
+        self.served = 0
         self.bytes = 0
+        self.failures: list[Exception] = []
         self.encoded: dict[Format, Encoded] = {}
 
     def encode(self, format: Format) -> Encoded:
         """The batch in one format, encoded at its first use."""
         item = self.encoded.get(format)
         if item is None:
-            item = Encoded(self.publications, [format.frame(p) for p in self.publications])
+            item = Encoded(self.publications, [self._frame(format, p) for p in self.publications])
             self.encoded[format] = item
         return item
+
+    def _frame(self, format: Format, publication: Publication) -> bytes:
+        try:
+            return format.frame(publication)
+        except Exception as exc:  # noqa: BLE001  one bad publication must not stop the fan-out of all others
+            self.failures.append(exc)
+            return b""
 
 
 class Audience(Generic[M]):
@@ -118,7 +141,9 @@ class Audience(Generic[M]):
         self._job: _Job[M] | None = None
 
     def join(self, member: M) -> None:
-        """Add a member: it gets what is published from now on."""
+        """Add a member: it gets what is published from now on. Idempotent."""
+        if member in self.members:
+            return
         self.members[member] = None
         self._snapshot = None
         if self._pending:
@@ -127,7 +152,9 @@ class Audience(Generic[M]):
 
     def leave(self, member: M) -> None:
         """Take a member out: it gets nothing more, not even of a job that is under way."""
-        self.members.pop(member, None)
+        if member not in self.members:
+            return
+        del self.members[member]
         self._snapshot = None
         if self._late:
             self._late.pop(member, None)
@@ -212,7 +239,7 @@ class Fanout(Generic[M]):
             if job.cursor == len(job.members):
                 audience.end()
                 self.backlog -= sum(len(publication.data) for publication in job.publications)
-                finished.append(Finished(job.publications, job.cursor, job.bytes, job.started))
+                finished.append(Finished(job.publications, job.served, job.bytes, job.started, job.failures))
             if audience.active:
                 self._jobs.append(audience)
             if budget <= 0:
@@ -227,6 +254,7 @@ class Fanout(Generic[M]):
         """Serve the job's members up to `stop`. Every line in the loop is paid per delivery."""
         part = job.members[job.cursor : stop]
         job.cursor = stop
+        job.served += len(part)
         skips = job.skips
         format: Format | None = None
         for member in part:
@@ -235,7 +263,9 @@ class Fanout(Generic[M]):
                 item = job.encode(format)
                 joined = item.joined
             if skips and member in skips:
-                self._serve_partly(member, item, skips[member], policy, gathered)
+                self._serve_partly(job, member, item, policy, gathered)
+            elif not joined:
+                continue  # nothing of it could be encoded
             elif member.slow:
                 member.write_later(item, policy)
             elif gathered is None:
@@ -248,12 +278,20 @@ class Fanout(Generic[M]):
             job.bytes += sum(len(job.encoded[member.format].joined) for member in part)
 
     def _serve_partly(
-        self, member: M, item: Encoded, skip: int, policy: SlowPolicy, gathered: dict[M, list[bytes]] | None
+        self,
+        job: _Job[M],
+        member: M,
+        item: Encoded,
+        policy: SlowPolicy,
+        gathered: dict[M, list[bytes]] | None,
     ) -> None:
-        """Serve a member that joined or left meanwhile: the first `skip` publications are not for it."""
-        if skip >= len(item.frames):
-            return
+        """Serve a member that joined or left meanwhile: the first publications are not for it."""
+        skip = job.skips[member]
         rest = Encoded(item.publications[skip:], item.frames[skip:])
+        job.bytes -= len(item.joined) - len(rest.joined)
+        if not rest.joined:
+            job.served -= 1
+            return
         if member.slow:
             member.write_later(rest, policy)
         elif gathered is None:

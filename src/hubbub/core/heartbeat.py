@@ -72,7 +72,8 @@ class Heartbeat(Generic[W]):
                     self._lay(connection, connection.asked_at + self.grace)
                 elif now >= connection.last_seen + self.idle:
                     connection.asked_at = now
-                    self._lay(connection, now + self.grace)
+                    # Looked at before the grace is over where it could, having answered, be idle again.
+                    self._lay(connection, now + min(self.grace, self.idle))
                     verdicts.append((connection, Verdict.ASK))
                 else:
                     self._lay(connection, connection.last_seen + self.idle)

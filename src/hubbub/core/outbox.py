@@ -40,7 +40,16 @@ class Outbox:
     `dropped` counts, per channel, the publications that went away since the client was last told.
     """
 
-    __slots__ = ("_droppable", "_frames", "_latest", "_numbers", "dropped", "limit", "size")
+    __slots__ = (
+        "_droppable",
+        "_droppable_size",
+        "_frames",
+        "_latest",
+        "_numbers",
+        "dropped",
+        "limit",
+        "size",
+    )
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -49,6 +58,7 @@ class Outbox:
         self._frames: dict[int, _Waiting] = {}
         # An ordered dict, since taking the oldest of a plain one walks over all that went before it.
         self._droppable: OrderedDict[int, None] = OrderedDict()
+        self._droppable_size = 0
         self._latest: dict[tuple[str, str], int] = {}
         self._numbers = count()
 
@@ -80,7 +90,7 @@ class Outbox:
         self._frames.clear()
         self._droppable.clear()
         self._latest.clear()
-        self.size = 0
+        self.size = self._droppable_size = 0
         return data
 
     def take_dropped(self) -> dict[str, int]:
@@ -90,20 +100,22 @@ class Outbox:
 
     def _put(self, waiting: _Waiting) -> Outcome:
         outcome = Outcome.KEPT
-        while self.size + len(waiting.data) > self.limit:
-            outcome = Outcome.DROPPED
-            if self._droppable:
-                self._drop(next(iter(self._droppable)))
-            elif waiting.droppable:
-                self._count(waiting.channel)
-                return outcome
-            else:
+        size = len(waiting.data)
+        if self.size - self._droppable_size + size > self.limit:
+            # Not even an outbox without all that may be dropped has room for it.
+            if not waiting.droppable:
                 return Outcome.OVERFLOW
+            self._count(waiting.channel)
+            return Outcome.DROPPED
+        while self.size + size > self.limit:
+            self._drop(next(iter(self._droppable)))
+            outcome = Outcome.DROPPED
         number = next(self._numbers)
         self._frames[number] = waiting
-        self.size += len(waiting.data)
+        self.size += size
         if waiting.droppable:
             self._droppable[number] = None
+            self._droppable_size += size
         if waiting.slot is not None:
             self._latest[waiting.slot] = number
         return outcome
@@ -111,6 +123,7 @@ class Outbox:
     def _drop(self, number: int) -> None:
         waiting = self._frames.pop(number)
         del self._droppable[number]
+        self._droppable_size -= len(waiting.data)
         if waiting.slot is not None:
             del self._latest[waiting.slot]
         self.size -= len(waiting.data)

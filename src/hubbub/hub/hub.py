@@ -287,6 +287,8 @@ class Hub:
         for done in self._fanout.tick(time.perf_counter()):
             took = time.perf_counter() - done.started
             self.metrics.fanned_out(done.publications, done.members, done.bytes, took)
+            for failure in done.failures:
+                logger.error("a publication could not be encoded and went to nobody", exc_info=failure)
         if not self._room.is_set() and self._fanout.backlog <= self.options.backlog_bytes // 2:
             self._room.set()
         self._ticking = self._fanout.active

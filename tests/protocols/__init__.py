@@ -1,0 +1,1 @@
+"""The wire, held to its description and its byte vectors in spec/."""
