@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import NoMatchFound
 
@@ -43,7 +44,9 @@ def build_hub(settings: Settings) -> Hub:
 def build_app(settings: Settings) -> FastAPI:
     """The app of a server of its own: the hub's routes, and the demo page where wanted."""
     hub = build_hub(settings)
-    app = FastAPI(title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None)
+    app: FastAPI = FastAPIOffline(
+        title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None
+    )
     app.include_router(hub.router)
     if settings.demo:
         mount_demo(app, hub)

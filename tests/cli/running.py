@@ -26,7 +26,7 @@ _OURS = re.compile("HUBBUB_|.*_proxy$|NO_COLOR|FORCE_COLOR|COLUMNS|PYTHON|SSL_CE
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without what would change how the command behaves."""
-    kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    kept = {name: value for name, value in os.environ.items() if not is_ours(name)}
     return kept | {"TERM": "xterm-256color", **(extra or {})}
 
 
@@ -39,12 +39,16 @@ def until(condition: Callable[[], Any]) -> Any:
     return value
 
 
+def is_ours(variable: str) -> bool:
+    """Whether an environment variable would change how the command behaves."""
+    return _OURS.match(variable) is not None
+
+
 class Ended:
     """A command that ran to its end."""
 
     def __init__(self, code: int, out: bytes, err: bytes) -> None:
         self.code = code
-        self.raw_out = out
         self.out = out.decode()
         self.err = err.decode()
 

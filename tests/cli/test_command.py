@@ -8,13 +8,14 @@ import pytest
 import hubbub as package
 from hubbub.cli.app import COMMANDS
 
+from .conftest import Command
 from .running import environment, hubbub
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
-def test_help_says_what_it_is_and_shows_examples(arguments: tuple[str, ...]) -> None:
+def test_help_says_what_it_is_and_shows_examples(command: Command, arguments: tuple[str, ...]) -> None:
     """Without arguments too."""
-    shown = hubbub(*arguments)
+    shown = command(*arguments)
     assert shown.code == 0
     assert shown.err == ""
     for part in ("Real-time push", "Examples:\n    hubbub serve", "Exit codes: 0", *COMMANDS):
@@ -22,12 +23,12 @@ def test_help_says_what_it_is_and_shows_examples(arguments: tuple[str, ...]) -> 
     assert "completion" not in shown.out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_has_help(command: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help(command: Command, name: str) -> None:
     """It names the command, and has no colours for a pipe."""
-    shown = hubbub(command, "--help")
+    shown = command(name, "--help")
     assert shown.code == 0
-    assert f"Usage: hubbub {command}" in shown.out
+    assert f"Usage: hubbub {name}" in shown.out
     assert "\x1b" not in shown.out
 
 
@@ -36,6 +37,13 @@ def test_version(arguments: tuple[str, ...]) -> None:
     """The package's."""
     shown = hubbub(*arguments)
     assert (shown.code, shown.out, shown.err) == (0, f"hubbub {package.__version__}\n", "")
+
+
+def test_what_is_wrong_goes_to_stderr_and_the_exit_code() -> None:
+    """Of the process, too."""
+    refused = hubbub("serve", "--port", "x", "--demo")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.complaint == "--port is 'x'; give a whole number, at least 0 and at most 65535"
 
 
 @pytest.mark.parametrize(
@@ -52,9 +60,11 @@ def test_version(arguments: tuple[str, ...]) -> None:
         (("subscribe", "lobby", "--count", "few"), ("--count", "integer")),
     ],
 )
-def test_wrong_usage_is_one_line_that_names_it(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_wrong_usage_is_one_line_that_names_it(
+    command: Command, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     """And exit code 2."""
-    refused = hubbub(*arguments)
+    refused = command(*arguments)
     assert (refused.code, refused.out) == (2, "")
     for word in words:
         assert word in refused.complaint

@@ -11,7 +11,7 @@ from hubbub.cli.flags import read_settings, setting_label
 from hubbub.cli.serve import OF_THE_SERVER, serve
 from hubbub.settings import Settings
 
-from .running import hubbub
+from .conftest import Command
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"HUBBUB_{name.upper()}", raising=False)
 
 
-def test_every_setting_is_a_flag() -> None:
+def test_every_setting_is_a_flag(command: Command) -> None:
     """With its default and its description in the help."""
-    shown = " ".join(hubbub("serve", "--help").out.split())
+    shown = " ".join(command("serve", "--help").out.split())
     for name, field in Settings.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         assert f"{flag} " in shown
@@ -31,8 +31,8 @@ def test_every_setting_is_a_flag() -> None:
         if field.annotation is bool:
             assert f"{flag} / --no-{flag[2:]}" in shown
         elif field.default not in (None, ()):
-            default = field.default if isinstance(field.default, str) else str(field.default)
-            assert default.strip("()").split("'")[-1].strip(",") in shown
+            default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+            assert f"{field.description} [default: {default}]" in shown
 
 
 def test_the_command_takes_every_setting_and_nothing_else() -> None:

@@ -8,15 +8,16 @@ from threading import Thread
 
 import pytest
 
+from .conftest import Command
 from .running import Ended, Running, Server, hubbub, until
 
 
 @pytest.fixture
-def publish(server: Server) -> Callable[..., Ended]:
+def publish(server: Server, command: Command) -> Callable[..., Ended]:
     """Publish on the shared server."""
 
     def run(*arguments: str, stdin: bytes = b"") -> Ended:
-        return hubbub("publish", "--url", server.url, *arguments, stdin=stdin)
+        return command("publish", "--url", server.url, *arguments, stdin=stdin)
 
     return run
 
@@ -51,13 +52,15 @@ def test_json_is_sent_as_it_is_and_text_as_a_string(
     assert history(server, channel) == [arrives]
 
 
-def test_the_position_is_printed_where_there_is_one(publish: Callable[..., Ended], locked: Server) -> None:
+def test_the_position_is_printed_where_there_is_one(
+    command: Command, publish: Callable[..., Ended], locked: Server
+) -> None:
     """Without history there is none, and nothing to say."""
     first, second = publish("positions", "1"), publish("positions", "2")
     word, offset, epoch_word, epoch = first.out.split()
     assert (word, offset, epoch_word) == ("offset", "1", "epoch")
     assert second.out == f"offset 2 epoch {epoch}\n"
-    assert hubbub("publish", "--url", locked.url, "--api-key", "sesame", "lobby", "1").out == ""
+    assert command("publish", "--url", locked.url, "--api-key", "sesame", "lobby", "1").out == ""
 
 
 def test_an_idempotency_key_publishes_once(server: Server, publish: Callable[..., Ended]) -> None:
@@ -67,10 +70,10 @@ def test_an_idempotency_key_publishes_once(server: Server, publish: Callable[...
     assert history(server, "once") == [1]
 
 
-def test_stdin_is_one_message(server: Server, publish: Callable[..., Ended]) -> None:
+def test_stdin_is_one_message(server: Server) -> None:
     """Without the newline that every file ends with."""
-    assert publish("stdin", "-", stdin=b'{\n"a": 1\n}\n').code == 0
-    assert publish("stdin", "-", stdin=b"two\nlines\n").code == 0
+    for content in (b'{\n"a": 1\n}\n', b"two\nlines\n"):
+        assert hubbub("publish", "--url", server.url, "stdin", "-", stdin=content).code == 0
     assert history(server, "stdin") == [{"a": 1}, "two\nlines"]
 
 
@@ -121,29 +124,29 @@ def test_what_the_server_refuses_is_its_own_sentence(publish: Callable[..., Ende
     assert "1048576 bytes" in publish("lobby", "-", stdin=b"x" * 1_100_000).complaint
 
 
-def test_api_keys(locked: Server) -> None:
+def test_api_keys(command: Command, locked: Server) -> None:
     """As an option or from the environment; exit code 1 without."""
     publish = ("publish", "--url", locked.url, "lobby", "x")
-    assert hubbub(*publish, "--api-key", "sesame").code == 0
-    assert hubbub(*publish, env={"HUBBUB_API_KEY": "other"}).code == 0
-    without, wrong = hubbub(*publish), hubbub(*publish, "--api-key", "guess")
+    assert command(*publish, "--api-key", "sesame").code == 0
+    assert command(*publish, env={"HUBBUB_API_KEY": "other"}).code == 0
+    without, wrong = command(*publish), command(*publish, "--api-key", "guess")
     assert (without.code, wrong.code) == (1, 1)
     assert "--api-key" in without.complaint
     assert wrong.complaint == "the server does not know this API key"
 
 
-def test_the_url_from_the_environment(server: Server) -> None:
+def test_the_url_from_the_environment(command: Command, server: Server) -> None:
     """In whichever of its forms."""
     for url in (server.url, f"{server.url}/", f"ws://{server.address}", f"ws://{server.address}/ws"):
-        assert hubbub("publish", "anywhere", "x", env={"HUBBUB_URL": url}).code == 0
+        assert command("publish", "anywhere", "x", env={"HUBBUB_URL": url}).code == 0
 
 
-def test_no_server_there() -> None:
+def test_no_server_there(command: Command) -> None:
     """One line, and exit code 3."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can
         url = f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}"
-        refused = hubbub("publish", "--url", url, "lobby", "x")
+        refused = command("publish", "--url", url, "lobby", "x")
     assert (refused.code, refused.out) == (3, "")
     assert "Is the server running?" in refused.complaint
     assert "secret" not in refused.complaint
@@ -188,20 +191,22 @@ def something_else(status: int, body: bytes, **headers: str) -> Iterator[str]:
         (200, b'{"error": {"code": 100, "message": "a\\nb\\u001b[31m"}}', ("a b\\x1b[31m (100)",)),
     ],
 )
-def test_a_server_that_says_no_or_is_another(status: int, body: bytes, words: tuple[str, ...]) -> None:
+def test_a_server_that_says_no_or_is_another(
+    command: Command, status: int, body: bytes, words: tuple[str, ...]
+) -> None:
     """One line that steers no terminal, and exit code 1."""
     with something_else(status, body) as url:
-        refused = hubbub("publish", "--url", url, "lobby", "x")
+        refused = command("publish", "--url", url, "lobby", "x")
     assert (refused.code, refused.out) == (1, "")
     for word in words:
         assert word in refused.complaint
     assert "\x1b" not in refused.err
 
 
-def test_a_server_that_has_moved() -> None:
+def test_a_server_that_has_moved(command: Command) -> None:
     """A publication is not repeated elsewhere; the line says where it is."""
     with something_else(301, b"", location="https://push.example.com/") as url:
-        refused = hubbub("publish", "--url", url, "lobby", "x")
+        refused = command("publish", "--url", url, "lobby", "x")
     assert refused.code == 1
     assert "HTTP 301 Moved Permanently and points to https://push.example.com/" in refused.complaint
 

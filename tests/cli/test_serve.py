@@ -1,6 +1,5 @@
 """`hubbub serve`, the server of its own."""
 
-import os
 import signal
 import socket
 import ssl
@@ -13,7 +12,8 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
-from .running import HUBBUB, Running, Server, hubbub, until
+from .conftest import Command
+from .running import Running, Server, hubbub, until
 
 
 def test_it_says_where_to_look_and_is_there(server: Server) -> None:
@@ -52,15 +52,15 @@ def test_flags_and_variables_reach_the_server() -> None:
 
 
 def test_a_log_level_or_an_access_log_that_is_asked_for_is_there() -> None:
-    """On stderr."""
+    """The HTTP server's own lines only on demand."""
     with Server("--log-level", "info", "--access-log") as server:
         server.complains("Application startup complete")
         server.get("/healthz")
-        server.complains('"GET /healthz HTTP/1.1" 200')
+        server.says('"GET /healthz HTTP/1.1" 200')
     with Server("--access-log") as server:
         server.get("/healthz")
-        server.complains('"GET /healthz HTTP/1.1" 200')
-        assert "startup" not in server.err
+        server.says('"GET /healthz HTTP/1.1" 200')
+        assert server.err == ""
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -93,34 +93,21 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 def test_it_stops_by_sigterm_where_ctrl_c_is_ignored() -> None:
     """As scripts start what goes to the background."""
-    read, write = os.pipe()
-    pid = os.posix_spawn(
-        "/bin/sh",
-        ["sh", "-c", f"{HUBBUB} serve --port 0 & echo pid $!; wait $!; echo ended $?"],
-        dict(os.environ),
-        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)],
-    )
-    os.close(write)
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        said = b""
-        while b"Ctrl+C stops" not in said:
-            said += os.read(read, 4096)
-        os.kill(int(said.partition(b"pid ")[2].split()[0]), signal.SIGTERM)
-        while heard := os.read(read, 4096):
-            said += heard
-        assert said.endswith(b"ended 0\n")
+        server = Server()
     finally:
-        os.close(read)
-        os.waitpid(pid, 0)
+        signal.signal(signal.SIGINT, ours)
+    with server:
+        assert server.stop(signal.SIGTERM) == 0
+        assert server.err == ""
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_colours_are_for_terminals(how: signal.Signals) -> None:
+def test_colours_are_for_terminals() -> None:
     """And for those that want them."""
     with Server(terminal=True) as coloured, Server(terminal=True, env={"NO_COLOR": "1"}) as plain:
         assert "\x1b[" in coloured.out
         assert "\x1b" not in plain.out
-        assert coloured.stop(how) == 0
 
 
 @pytest.mark.parametrize(
@@ -139,20 +126,18 @@ def test_colours_are_for_terminals(how: signal.Signals) -> None:
     ],
 )
 def test_what_cannot_be_served_is_one_line(
-    arguments: tuple[str, ...], env: dict[str, str], words: tuple[str, ...]
+    command: Command, arguments: tuple[str, ...], env: dict[str, str], words: tuple[str, ...]
 ) -> None:
     """That names the setting and what would be right, and exit code 2."""
-    refused = hubbub(
-        "serve", *(arguments if "--port" in arguments or env else ("--port", "0", *arguments)), env=env
-    )
+    refused = command("serve", *arguments, env=env)
     assert (refused.code, refused.out) == (2, "")
     for word in words:
         assert word in refused.complaint
 
 
-def test_a_port_in_use(server: Server) -> None:
+def test_a_port_in_use(command: Command, server: Server) -> None:
     """One line, and what to do."""
-    refused = hubbub("serve", "--port", str(server.port))
+    refused = command("serve", "--port", str(server.port))
     assert (refused.code, refused.out) == (2, "")
     assert refused.complaint == (
         f"port {server.port} on 127.0.0.1 is in use; stop what uses it or give another --port"
@@ -190,7 +175,7 @@ def test_tls_from_end_to_end(tmp_path: Path) -> None:
         assert hubbub("publish", "--url", url, "lobby", "hello").code == 3
 
 
-def test_tls_files_that_do_not_fit(tmp_path: Path) -> None:
+def test_tls_files_that_do_not_fit(command: Command, tmp_path: Path) -> None:
     """One line each, and exit code 2."""
     with certificates(tmp_path) as (cert, key, ca):
         for arguments, word in (
@@ -199,6 +184,6 @@ def test_tls_files_that_do_not_fit(tmp_path: Path) -> None:
             (("--tls-cert", key, "--tls-key", cert), "PEM"),
             (("--tls-cert", str(tmp_path), "--tls-key", key), "tls_cert"),
         ):
-            refused = hubbub("serve", "--port", "0", *arguments)
+            refused = command("serve", "--port", "0", *arguments)
             assert (refused.code, refused.out) == (2, "")
             assert word in refused.complaint

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from .conftest import Command
 from .running import Server, hubbub
 
 APP = '''
@@ -27,6 +28,10 @@ async def echo(websocket: WebSocket) -> None:
 @app.get("/transports")
 async def transports() -> list[str]:
     return [type(connection.transport).__name__ for connection in hub.connections_of()]
+
+
+async def wrapped(scope, receive, send):
+    await app(scope, receive, send)
 
 
 def factory() -> FastAPI:
@@ -78,6 +83,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def in_folder(folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, run there."""
+    monkeypatch.chdir(folder)
+    return command
+
+
 def test_the_hub_has_the_fast_transport_beside_the_apps_own_sockets(folder: Path) -> None:
     """The current directory is where the module is looked for."""
     with Server("chat:app", cwd=folder) as server:
@@ -109,19 +121,19 @@ def test_settings_of_the_server_apply(folder: Path) -> None:
     """Whose app it is matters not."""
     with Server("chat:app", "--access-log", cwd=folder) as server:
         server.get("/push/healthz")
-        server.complains("/push/healthz")
+        server.says("/push/healthz HTTP")
 
 
-def test_settings_of_a_hub_are_refused(folder: Path) -> None:
+def test_settings_of_a_hub_are_refused(in_folder: Command) -> None:
     """They would change nothing; an API key that is none would be worst."""
-    refused = hubbub("serve", "chat:app", "--api-keys", "secret", "--history-size", "9", cwd=folder)
+    refused = in_folder("serve", "chat:app", "--api-keys", "secret", "--history-size", "9")
     assert refused.code == 2
     assert "--api-keys, --history-size would change nothing in chat:app" in refused.complaint
 
 
-def test_an_app_is_not_exposed_by_accident_either(folder: Path) -> None:
+def test_an_app_is_not_exposed_by_accident_either(in_folder: Command) -> None:
     """The same rule for every app."""
-    refused = hubbub("serve", "chat:app", "--host", "0.0.0.0", cwd=folder)
+    refused = in_folder("serve", "chat:app", "--host", "0.0.0.0")
     assert refused.code == 2
     assert "--insecure" in refused.complaint
 
@@ -130,6 +142,15 @@ def test_a_hub_that_does_not_run_is_pointed_out(folder: Path) -> None:
     """The lifespan is easily forgotten."""
     with Server("lifeless:app", cwd=folder) as server:
         server.complains("no hub is running in lifeless:app; give the app its lifespan")
+
+
+def test_a_hub_that_the_fast_transport_does_not_find_is_pointed_out(folder: Path) -> None:
+    """Its WebSockets work all the same."""
+    with Server("chat:wrapped", cwd=folder) as server:
+        server.complains("chat:wrapped; its WebSockets go without the fast transport")
+        with connect(f"ws://{server.address}/push/ws/alice", proxy=None) as client:
+            assert '"client_id":"alice"' in client.recv()
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize(
@@ -151,9 +172,9 @@ def test_a_hub_that_does_not_run_is_pointed_out(folder: Path) -> None:
         ("elsewhere:app", ("elsewhere", "telepathy://x", "memory://")),
     ],
 )
-def test_what_is_no_app_is_one_line(folder: Path, target: str, words: tuple[str, ...]) -> None:
+def test_what_is_no_app_is_one_line(in_folder: Command, target: str, words: tuple[str, ...]) -> None:
     """And exit code 2."""
-    refused = hubbub("serve", "--port", "0", target, cwd=folder)
+    refused = in_folder("serve", "--port", "0", target)
     assert (refused.code, refused.out) == (2, "")
     for word in words:
         assert word in refused.complaint
@@ -167,9 +188,11 @@ def test_what_is_no_app_is_one_line(folder: Path, target: str, words: tuple[str,
         ("unfinished", "app = (", "SyntaxError"),
     ],
 )
-def test_an_app_that_fails_shows_its_author_where(folder: Path, module: str, where: str, what: str) -> None:
+def test_an_app_that_fails_shows_its_author_where(
+    in_folder: Command, module: str, where: str, what: str
+) -> None:
     """With its own lines in the traceback and none of ours; exit code 1."""
-    refused = hubbub("serve", "--port", "0", f"{module}:app", cwd=folder)
+    refused = in_folder("serve", "--port", "0", f"{module}:app")
     assert refused.code == 1
     *trace, last = refused.err.splitlines()
     assert last.startswith(f"hubbub: importing {module} failed: {what}")

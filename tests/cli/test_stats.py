@@ -7,13 +7,14 @@ import socket
 from hubbub.cli.output import console
 from hubbub.cli.stats import TOP, table
 
-from .running import Running, Server, hubbub, until
+from .conftest import Command
+from .running import Running, Server, until
 
 
-def test_the_numbers_that_matter(server: Server) -> None:
+def test_the_numbers_that_matter(command: Command, server: Server) -> None:
     """Connections and groups, as a table without colours for a pipe."""
     with server.subscriber(group="counted"):
-        shown = hubbub("stats", "--url", server.url)
+        shown = command("stats", "--url", server.url)
     assert (shown.code, shown.err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in shown.out.splitlines() if len(line.split()) == 2)
     assert int(rows["connections"]) >= 1
@@ -21,24 +22,24 @@ def test_the_numbers_that_matter(server: Server) -> None:
     assert "\x1b" not in shown.out
 
 
-def test_json(server: Server) -> None:
+def test_json(command: Command, server: Server) -> None:
     """What the server says, and its groups beside."""
     with server.subscriber(group="counted-json"):
-        shown = hubbub("stats", "--url", server.url, "--json")
+        shown = command("stats", "--url", server.url, "--json")
     stats = json.loads(shown.out)
     assert stats["status"] == "running"
     assert stats["groups"]["counted-json"] == 1
     assert shown.out.count("\n") == 1
 
 
-def test_groups_need_the_key_where_there_is_one(locked: Server) -> None:
+def test_groups_need_the_key_where_there_is_one(command: Command, locked: Server) -> None:
     """The rest is for everybody."""
-    without = hubbub("stats", "--url", locked.url)
+    without = command("stats", "--url", locked.url)
     assert without.code == 0
     assert "--api-key" in without.out
-    assert "groups" not in json.loads(hubbub("stats", "--url", locked.url, "--json").out)
+    assert "groups" not in json.loads(command("stats", "--url", locked.url, "--json").out)
     env = {"HUBBUB_API_KEY": "sesame", "HUBBUB_URL": locked.url}
-    assert "groups" in json.loads(hubbub("stats", "--json", env=env).out)
+    assert "groups" in json.loads(command("stats", "--json", env=env).out)
 
 
 def test_watching(server: Server) -> None:
@@ -71,13 +72,13 @@ def test_a_server_that_goes_away_is_waited_for() -> None:
         assert watcher.process.poll() is None
 
 
-def test_no_server_there() -> None:
+def test_no_server_there(command: Command) -> None:
     """One line, and exit code 3, watching or not."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         for arguments in ((), ("--watch",)):
-            refused = hubbub("stats", "--url", url, *arguments)
+            refused = command("stats", "--url", url, *arguments)
             assert (refused.code, refused.out) == (3, "")
             assert "Is the server running?" in refused.complaint
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shlex
+import ssl
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ PATIENCE: Final = 15.0
 DEFAULT_ADDRESS: Final = "127.0.0.1:8000"
 UVICORNS_OWN_MISTAKE: Final = "ASGI callable returned without completing handshake."
 """Said at every handshake that an app refuses with a status of its own: uvicorn's pull request 3138."""
+NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Without it each HTTP client would read all the certificates of this machine first."""
 
 T = TypeVar("T")
 
@@ -67,12 +70,12 @@ class Server:
 
     async def get(self, path: str) -> httpx.Response:
         """What the app answers to a GET request."""
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=NO_TLS) as http:
             return (await http.get(f"{self.http}{path}")).raise_for_status()
 
     async def api(self, method: str, **request: Any) -> dict[str, Any]:
         """The result of a method of the server API."""
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=NO_TLS) as http:
             answer = (await http.post(f"{self.http}/api/{method}", json=request)).raise_for_status().json()
         assert "error" not in answer, answer
         return answer["result"]
@@ -95,7 +98,7 @@ class Server:
 
 @contextmanager
 def serve(example: str) -> Iterator[dict[str, Server]]:
-    """Run an example in each way that its docstring gives; they end with the block, and without complaints."""
+    """Run an example in each way that its docstring gives; they end with the block, and none complains."""
     with ExitStack() as open_files:
         runs = [_Run(example, program, open_files.enter_context(TemporaryFile("w+"))) for program in SERVERS]
         try:
@@ -139,7 +142,7 @@ class _Run:
             assert self.process.poll() is None, self.output()
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.02)
-        assert httpx.get(f"http://{found[1]}/readyz").is_success
+        assert httpx.get(f"http://{found[1]}/readyz", verify=NO_TLS).is_success
         return found[1]
 
     def end(self) -> None:
@@ -170,7 +173,7 @@ class Client:
 
 
 @asynccontextmanager
-async def client(server: Server, query: str = "") -> AsyncIterator[Client]:
-    """Connect to an example's server."""
-    async with connect(f"{server.ws}/ws{query}") as socket:
+async def client(server: Server, query: str = "", **options: Any) -> AsyncIterator[Client]:
+    """Connect to an example's server, with options of `websockets.connect`."""
+    async with connect(f"{server.ws}/ws{query}", **options) as socket:
         yield Client(socket)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from examples.answer_stream import WISDOM, read
 
 from .relay import relay
@@ -27,8 +26,9 @@ async def written(server: Server, channel: str, count: int) -> bool:
     return (await server.api("history", channel=channel))["offset"] >= count
 
 
-def test_a_program_that_is_cut_off_prints_each_token_once_and_in_order(server: Server) -> None:
+def test_a_program_that_is_cut_off_prints_each_token_once_and_in_order(servers: dict[str, Server]) -> None:
     """The answer goes on meanwhile; what was missed comes first, then what is new."""
+    server = servers["hubbub"]
 
     async def scenario() -> None:
         async with relay(server.address) as line, server.program(line.address) as program:

@@ -5,7 +5,6 @@ import re
 import signal
 
 import pytest
-
 from examples.ticker import watch
 
 from .running import Server, client, run
@@ -36,31 +35,55 @@ def test_who_watches_is_shown_prices(server: Server, capfd: pytest.CaptureFixtur
     assert len({quote[3] for quote in quotes if quote}) > 4
 
 
-def test_a_program_that_was_stopped_goes_on_with_the_newest_price(server: Server) -> None:
-    """Ctrl+Z, too many prices, `fg`: whatever is left out is told before the next price is shown."""
+def test_who_falls_behind_is_told_what_was_left_out(server: Server) -> None:
+    """A word about the older quotes comes before the next newer one, and in the end there is the newest."""
+
+    async def scenario() -> None:
+        async with client(server, max_queue=1, compression=None) as reader:
+            await reader.say("join_group", group_name="ticker:HUB")
+            await reader.hear("group_joined")
+            last = await publish_too_much(server)
+            seen, left_out, told = 0, 0, 0
+            while seen < last:
+                message = await reader.hear("group_message", "messages_dropped")
+                if message["type"] == "messages_dropped":
+                    told += message["count"]
+                elif message["data"]["side"] == "last":
+                    left_out += message["data"]["price"] - seen - 1
+                    seen = message["data"]["price"]
+                    assert left_out <= told
+            assert told > 0
+            reader.socket.transport.abort()
+
+    run(scenario())
+
+
+def test_a_program_that_was_stopped_goes_on_with_the_newest_price(servers: dict[str, Server]) -> None:
+    """Ctrl+Z, too many prices, `fg`."""
+    server = servers["hubbub"]
 
     async def scenario() -> None:
         async with server.program() as program:
             await line_of(program)
             program.send_signal(signal.SIGSTOP)
-            last = 0
-            while await dropped(server) < 3:
-                last += 1
-                quote = {"symbol": "HUB", "side": "last", "price": last, "padding": PADDING}
-                await server.api("publish", channel="ticker:HUB", data=quote, key="last")
+            last = await publish_too_much(server)
             program.send_signal(signal.SIGCONT)
-            shown, left_out, told = 0, 0, 0
-            while shown < last:
-                line = await line_of(program)
-                if gap := re.fullmatch(r"\((\d+) older quotes of ticker:\w+ left out\)", line):
-                    told += int(gap[1])
-                if quote := re.fullmatch(r"HUB  last  (\d+)\.00", line):
-                    left_out += int(quote[1]) - shown - 1
-                    shown = int(quote[1])
-                    assert left_out <= told
-            assert told >= 3
+            lines = [await line_of(program)]
+            while lines[-1] != f"HUB  last  {last}.00":
+                lines.append(await line_of(program))
+            assert any(re.fullmatch(r"\(\d+ older quotes of ticker:HUB left out\)", line) for line in lines)
 
     run(scenario())
+
+
+async def publish_too_much(server: Server) -> int:
+    """Publish numbered quotes of a third kind until a reader cannot keep up; the number of the last."""
+    before, number = await dropped(server), 0
+    while await dropped(server) < before + 3:
+        number += 1
+        quote = {"symbol": "HUB", "side": "last", "price": number, "padding": PADDING}
+        await server.api("publish", channel="ticker:HUB", data=quote, key="last")
+    return number
 
 
 async def dropped(server: Server) -> float:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import pytest
+
 from hubbub.core import codes
 from hubbub.core.channels import Namespace
 from hubbub.core.codes import CloseReason
@@ -23,13 +25,19 @@ DEADLINE = 10.0
 _marks = itertools.count(1)
 
 
+def defect(reason: str, raises: type[BaseException] = AssertionError) -> pytest.MarkDecorator:
+    """Marks a test that shows a defect. Once the defect is gone the test fails, so that the mark goes too."""
+    return pytest.mark.xfail(strict=True, raises=raises, reason=f"DEFECT: {reason}")
+
+
 def run(scenario: Coroutine[Any, Any, T]) -> T:
     """Run one scenario on a fresh event loop; one that hangs fails, and so does what fails unseen."""
 
     async def watched() -> T:
         unseen: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
-        result = await asyncio.wait_for(scenario, DEADLINE)
+        async with asyncio.timeout(DEADLINE):
+            result = await scenario
         assert not unseen, unseen
         return result
 

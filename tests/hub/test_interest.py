@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.hub.interest import Interest
 
-from .inprocess import run, settled, turns, until
+from .inprocess import defect, run, settled, turns, until
 from .staged import Stage, StagedBroker
 
 
@@ -223,11 +223,7 @@ def test_who_gives_up_waiting_lets_go() -> None:
     run(scenario())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="DEFECT: a subscribe that was cancelled or timed out may have had its effect; nobody undoes it",
-)
+@defect("a subscribe that was cancelled or timed out may have had its effect; nobody undoes it")
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
 def test_a_subscription_of_unknown_effect_is_undone(how: str) -> None:
     """The broker has done it, but the answer came too late: the node must not be delivered it for ever."""
@@ -260,7 +256,7 @@ visits = st.lists(
 delays = st.lists(st.integers(0, 4), max_size=12)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(visits, delays)
 def test_whoever_comes_and_goes(visits: list[tuple[str, int, int]], delays: list[int]) -> None:
     """Who listens is subscribed at every moment, operations never overlap, and in the end nothing is left."""

@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _build(arguments)(arguments or ["--help"], prog_name="hubbub", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Who read our output has seen enough, and the interpreter's own last flush would complain.
+    except (BrokenPipeError, SystemExit):  # so say typer and rich that nobody reads our output any more
+        # That reader has seen enough. The interpreter's own last flush would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Ended as exc:

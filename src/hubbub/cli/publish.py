@@ -38,39 +38,44 @@ def publish(
     from hubbub.cli.api import Api
 
     with Api(url, api_key) as api:
-        for number, payload in _messages(data, lines=lines):
+        for where, content in _messages(data, lines=lines):
             try:
                 position = api.call(
                     "publish",
-                    {"channel": channel, "data": payload, "key": key, "idempotency_key": idempotency_key},
+                    {
+                        "channel": channel,
+                        "data": as_json(_text(content)),
+                        "key": key,
+                        "idempotency_key": idempotency_key,
+                    },
                 )
             except Ended as exc:
-                if lines:
-                    raise type(exc)(f"line {number}: {exc}") from exc
-                raise
+                raise type(exc)(f"{where}{exc}") from exc
             if "offset" in position:
                 sys.stdout.write(f"offset {position['offset']} epoch {position['epoch']}\n")
                 sys.stdout.flush()
 
 
-def _messages(data: str, *, lines: bool) -> Iterator[tuple[int, msgspec.Raw]]:
-    """What to send, as JSON, with the number of its line."""
+def _messages(data: str, *, lines: bool) -> Iterator[tuple[str, str | bytes]]:
+    """What to send, and where it stands when that needs saying."""
     if data != "-":
-        yield 1, as_json(data)
+        yield "", data
     elif lines:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             if line.strip():
-                yield number, as_json(_text(line))
+                yield f"line {number}: ", line
     else:
-        text = _text(sys.stdin.buffer.read())
-        if not text:
+        content = sys.stdin.buffer.read()
+        if not content:
             raise WrongUsage("nothing came on stdin; write the message there")
-        yield 1, as_json(text)
+        yield "", content
 
 
-def _text(line: bytes) -> str:
+def _text(content: str | bytes) -> str:
+    if isinstance(content, str):
+        return content
     try:
-        return line.decode().removesuffix("\n").removesuffix("\r")
+        return content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as exc:
         raise WrongUsage(f"what came on stdin is not UTF-8 (byte {exc.start})") from exc
 

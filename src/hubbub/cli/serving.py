@@ -1,5 +1,6 @@
 """What `hubbub serve` does: check, listen, say where to look, serve until a signal ends it."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -108,8 +109,10 @@ class SignpostedServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.connections:
-            console().print("Stopping; Ctrl+C again does not wait for clients.")
+            say(Text("Stopping; Ctrl+C again does not wait for clients."))
         await super().shutdown(sockets)
+        if self.force_exit:  # the lifespan is cut off then, and its traceback would tell nobody anything
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
 
 class _Paths(Doors):
@@ -125,13 +128,18 @@ class _Paths(Doors):
 
 def announce(settings: Settings, target: str | None, app: Any, host: str, port: int) -> None:
     """Say where to look."""
-    out = console()
     address = f"{_in_url(host)}:{port}"
     serving = f" with {target}" if target else ""
-    out.print(Text.assemble(("Hubbub", "bold"), f" {__version__} on {address}{serving}"))
+    said = Text.assemble(("Hubbub", "bold"), f" {__version__} on {address}{serving}\n")
     for name, url in _signs(settings, target, app, address):
-        out.print(Text.assemble("  ", (f"{name:<9}", "cyan"), url))
-    out.print("Ctrl+C stops.", style="dim")
+        said.append_text(Text.assemble("  ", (f"{name:<9}", "cyan"), f"{url}\n"))
+    say(said + Text("Ctrl+C stops.", "dim"))
+
+
+def say(text: Text) -> None:
+    """On stdout, where somebody may read it; a server goes on when nobody does."""
+    with contextlib.suppress(SystemExit):  # rich's way to say that the pipe is broken
+        console().print(text)
 
 
 def _signs(settings: Settings, target: str | None, app: Any, address: str) -> Iterator[tuple[str, str]]:

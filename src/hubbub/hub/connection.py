@@ -104,10 +104,12 @@ class Connection:
 
     # From the transport.
 
-    def receive(self, payload: bytes) -> None:
-        """One message came in."""
+    def receive(self, payload: bytes, *, binary: bool = False) -> None:
+        """One message came in; a text message is UTF-8."""
         self.last_seen = self.hub.now()
-        if self.waiting is not None:
+        if binary is not self.protocol.binary:
+            self.close(codes.UNSUPPORTED_DATA)
+        elif self.waiting is not None:
             self.waiting.append(payload)
         elif self.open:
             self.hub.commands.handle(self, payload)

@@ -100,12 +100,10 @@ class AsgiTransport:
             except UnicodeEncodeError:
                 connection.close(codes.INVALID_UTF8)
                 continue
-            if (text is None) is not self._binary:
-                connection.close(codes.UNSUPPORTED_DATA)
-            elif len(payload) > connection.hub.options.max_message_bytes:
+            if len(payload) > connection.hub.options.max_message_bytes:
                 connection.close(codes.MESSAGE_TOO_BIG)
             else:
-                connection.receive(payload)
+                connection.receive(payload, binary=text is None)
 
     async def _write(self) -> None:
         # Whatever the server raises for a client that is gone, the reader learns of it too.

@@ -10,7 +10,7 @@ from hubbub.protocols.base import WireProtocol
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 _FIN: Final = 0x80
-_RSV1: Final = 0x40
+RSV1: Final = 0x40
 _CONTROL: Final = 0x8
 
 PING: Final = bytes((_FIN | 0x9, 0))
@@ -54,21 +54,21 @@ class WebSocketFormat:
     serves everybody who negotiated the same window, and no connection keeps a context.
     """
 
-    __slots__ = ("_encode", "_opcode", "_window_bits", "probe")
+    __slots__ = ("_encode", "_opcode", "probe", "window_bits")
 
     def __init__(self, protocol: WireProtocol, window_bits: int) -> None:
         self._encode = protocol.encode
         self._opcode = BINARY if protocol.binary else TEXT
-        self._window_bits = window_bits
+        self.window_bits = window_bits
         self.probe = PING
 
     def frame(self, message: Message) -> bytes:
         """The frame of one message."""
         payload = self._encode(message)
-        if self._window_bits and len(payload) >= COMPRESS_FROM:
-            deflated = deflate(payload, self._window_bits)
+        if self.window_bits and len(payload) >= COMPRESS_FROM:
+            deflated = deflate(payload, self.window_bits)
             if len(deflated) < len(payload):
-                return data_frame(_RSV1 | self._opcode, deflated)
+                return data_frame(RSV1 | self._opcode, deflated)
         return data_frame(self._opcode, payload)
 
 

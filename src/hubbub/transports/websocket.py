@@ -14,6 +14,7 @@ event loops close it after `connection_lost` returns, and from the first word of
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -23,7 +24,7 @@ from websockets.exceptions import InvalidHandshake, InvalidState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN, State
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from hubbub.core import codes
@@ -51,11 +52,20 @@ _DEFLATE: Final = [
 ]
 
 
+class _Protocol(ServerProtocol):
+    """The library's, but for one thing: a client may close between the fragments of a message."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            # RFC 6455 §5.4: control frames may be injected in the middle of a fragmented message.
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class WebSocketTransport(asyncio.Protocol):
     """One WebSocket, from its upgrade request to its end."""
 
     __slots__ = (
-        "_binary",
         "_close_timer",
         "_connection",
         "_fd",
@@ -72,7 +82,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._hub = hub
         self._transport = transport
         self._server_state = server_state
-        self._ws = ServerProtocol(
+        self._ws = _Protocol(
             extensions=_DEFLATE if hub.options.compression else None,
             # The request's head was parsed already, frames come next.
             state=OPEN,
@@ -80,7 +90,6 @@ class WebSocketTransport(asyncio.Protocol):
             logger=_library_log,
         )
         self._connection: Connection | None = None
-        self._binary = False
         self._message: bytearray | None = None  # of a fragmented message, what came so far
         self._message_binary = False
         self._close_timer: asyncio.TimerHandle | None = None
@@ -175,7 +184,6 @@ class WebSocketTransport(asyncio.Protocol):
             if isinstance(extension, PerMessageDeflate):
                 # zlib has no raw window of 8 bits; plain frames are legal whatever was negotiated.
                 window_bits = extension.local_max_window_bits if extension.local_max_window_bits > 8 else 0
-        self._binary = protocol.binary
         self._write_directly()
         self._connection = hub.attach(
             self,
@@ -196,6 +204,9 @@ class WebSocketTransport(asyncio.Protocol):
     # What comes in.
 
     def _handle_events(self, ws: ServerProtocol) -> None:
+        # A pong for each ping, in order, and at the end a close frame: answers to what came, to be given
+        # where it came, between the answers to messages.
+        answers = deque(ws.data_to_send())
         for event in ws.events_received():
             if self._connection is None:
                 break
@@ -215,28 +226,28 @@ class WebSocketTransport(asyncio.Protocol):
                         self._receive(message, binary=self._message_binary)
                     else:
                         self._connection.seen()
-                case Opcode.PING | Opcode.PONG:
+                case Opcode.PING:
+                    self._connection.seen()
+                    pong = answers.popleft()
+                    # Pongs for a client that does not read would pile up; RFC 6455 §5.5.3 lets us answer
+                    # the latest of several pings alone.
+                    if not self._connection.slow:
+                        self.write(pong)
+                case Opcode.PONG:
                     self._connection.seen()
                 case Opcode.CLOSE:
                     pass
-        connection = self._connection
-        if connection is not None and connection.slow and ws.state is State.OPEN:
-            # Pongs for a client that does not read would pile up: RFC 6455 §5.5.3 lets us answer the latest.
-            ws.data_to_send()
-        else:
-            self._flush()
+        self._send(b"".join(answers))
         if ws.parser_exc is not None or ws.close_rcvd is not None:
             self._ended(ws)
 
     def _receive(self, payload: bytes, *, binary: bool) -> None:
         """One whole message."""
         assert self._connection is not None
-        if binary is not self._binary:
-            self._connection.close(codes.UNSUPPORTED_DATA)
-        elif not binary and not payload.isascii() and not _is_utf8(payload):
+        if not binary and not payload.isascii() and not _is_utf8(payload):
             self._connection.close(codes.INVALID_UTF8)
         else:
-            self._connection.receive(payload)
+            self._connection.receive(payload, binary=binary)
 
     def _ended(self, ws: ServerProtocol) -> None:
         """The peer closed, or broke the protocol; the close frame is written."""
@@ -272,8 +283,10 @@ class WebSocketTransport(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _flush(self) -> None:
-        """Write what the library has to say: pongs and close frames."""
-        data = b"".join(self._ws.data_to_send())
+        """Write what the library has to say."""
+        self._send(b"".join(self._ws.data_to_send()))
+
+    def _send(self, data: bytes) -> None:
         if not data or self._transport.is_closing():
             return
         if self._connection is not None and self._connection.slow:
