@@ -1,3 +1,33 @@
 """Real-time push for Python: WebSockets that miss nothing, in your FastAPI app or as a server of its own."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hubbub.core.channels import Namespace, SlowPolicy
+    from hubbub.core.messages import Position
+    from hubbub.hub import ConnectRequest, Hub, Identity, Options, Refuse, SessionInfo
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ConnectRequest",
+    "Hub",
+    "Identity",
+    "Namespace",
+    "Options",
+    "Position",
+    "Refuse",
+    "SessionInfo",
+    "SlowPolicy",
+]
+
+_HOMES = {"Namespace": "core.channels", "SlowPolicy": "core.channels", "Position": "core.messages"}
+
+
+def __getattr__(name: str) -> Any:
+    # On demand, so that the client and the command line start without loading a server.
+    if name not in __all__:
+        raise AttributeError(f"module 'hubbub' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"hubbub.{_HOMES.get(name, 'hub')}"), name)

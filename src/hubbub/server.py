@@ -44,9 +44,7 @@ def build_hub(settings: Settings) -> Hub:
 def build_app(settings: Settings) -> FastAPI:
     """The app of a server of its own: the hub's routes, and the demo page where wanted."""
     hub = build_hub(settings)
-    app: FastAPI = FastAPIOffline(
-        title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None
-    )
+    app: FastAPI = FastAPIOffline(title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None)
     app.include_router(hub.router)
     if settings.demo:
         mount_demo(app, hub)

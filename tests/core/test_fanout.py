@@ -365,6 +365,22 @@ def test_a_turn_writes_to_a_connection_once(fanout: Fanout[FakeMember], text: Re
     assert other.received == ["1"]
 
 
+def test_a_turn_writes_once_also_to_who_joined_late(fanout: Fanout[FakeMember], text: ReadableFormat) -> None:
+    """Its parts of several channels go out together."""
+    early, late = many(2, text)
+    for channel in ("a", "b"):
+        audience = an_audience(early, channel=channel)
+        fanout.publish(audience, a_publication(f"{channel}1", channel=channel))
+        audience.join(late)
+        fanout.publish(audience, a_publication(f"{channel}2", channel=channel))
+
+    fanout.tick(NOW)
+
+    assert early.received == ["a1", "a2", "b1", "b2"]
+    assert late.received == ["a2", "b2"]
+    assert len(early.writes) == len(late.writes) == 1
+
+
 # Slow members.
 
 
@@ -596,6 +612,11 @@ def test_the_backlog_is_what_is_not_yet_on_its_way_to_everybody(text: ReadableFo
 # Anything, in any order.
 
 
+MEMBERS = 4
+LITTLE = 8
+"""Bytes of a batch, so that a handful of publications makes several."""
+
+
 class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):
     """What each member is owed, beside what it gets."""
 
@@ -604,7 +625,7 @@ class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.formats = [ReadableFormat("json"), ReadableFormat("binary")]
-        self.members = [FakeMember(self.formats[number % 2]) for number in range(7)]
+        self.members = [FakeMember(self.formats[number % 2]) for number in range(MEMBERS)]
         self.registry: Registry[FakeMember] = Registry(lambda _: SlowPolicy.LATEST)
         # What waits for a member of a channel; a stay that has ended is owed nothing.
         self.owed: dict[tuple[FakeMember, str], deque[str]] = {}
@@ -619,7 +640,7 @@ class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):
         self.slice, self.budget = slice_size, slice_size + more
         self.fanout: Fanout[FakeMember] = Fanout(self.slice, self.budget)
 
-    @rule(number=st.integers(0, 6), channel=st.sampled_from(CHANNELS))
+    @rule(number=st.integers(0, MEMBERS - 1), channel=st.sampled_from(CHANNELS))
     def join_or_leave(self, number: int, channel: str) -> None:
         member = self.members[number]
         if (member, channel) in self.owed:
@@ -629,12 +650,12 @@ class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):
             self.owed[member, channel] = deque()
             self.registry.join(member, channel)
 
-    @rule(number=st.integers(0, 6), channel=st.sampled_from(CHANNELS))
+    @rule(number=st.integers(0, MEMBERS - 1), channel=st.sampled_from(CHANNELS))
     def leave_and_come_back(self, number: int, channel: str) -> None:
         for _ in range(2):
             self.join_or_leave(number, channel)
 
-    @rule(number=st.integers(0, 6))
+    @rule(number=st.integers(0, MEMBERS - 1))
     def slow_down_or_recover(self, number: int) -> None:
         self.members[number].slow = not self.members[number].slow
 
@@ -699,10 +720,6 @@ class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):
         assert not any(self.owed.values()), "whoever stays gets everything"
         assert self.accepted == self.finished
         assert not hasattr(self, "fanout") or self.fanout.backlog == 0
-
-
-LITTLE = 8
-"""Bytes of a batch, so that a handful of publications makes several."""
 
 
 def test_every_member_gets_what_was_published_while_it_was_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,18 @@ def test_a_silent_connection_is_asked_and_then_gone() -> None:
     assert connection.asked_at == NOW + asked
 
 
+def test_to_be_watched_is_to_be_seen() -> None:
+    """Whatever happened before: a connection begins afresh."""
+    simulation = Simulation()
+    connection = FakeConnection()
+    connection.last_seen, connection.asked_at = 1.0, 2.0
+
+    simulation.wheel.watch(connection, simulation.now)
+
+    assert (connection.last_seen, connection.asked_at) == (NOW, 0.0)
+    assert [verdict for _, verdict in simulation.run(100)] == [ASK, GONE]
+
+
 def test_any_sign_of_life_postpones_the_question() -> None:
     """Seen after 20 seconds, asked after 50."""
     simulation = Simulation()

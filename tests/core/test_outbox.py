@@ -38,6 +38,8 @@ def test_what_waited_goes_out_joined_and_in_order() -> None:
 
     assert fill(outbox, LATEST, b"6", b"7") == [KEPT, DROPPED]
     assert outbox.take_all() == b"7"
+    assert fill(outbox, DROP_OLDEST, b"8", b"9" * 100) == [KEPT, DROPPED]
+    assert outbox.take_all() == b"9" * 100
 
 
 def test_a_frame_may_fill_the_bound_to_the_last_byte() -> None:

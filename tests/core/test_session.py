@@ -232,11 +232,13 @@ def test_a_legal_command_ends_the_row(command: Command) -> None:
 
 
 def test_a_fault_before_connecting_is_answered_too() -> None:
-    """And does not open anything."""
-    session = Session(Limits())
+    """It does not open anything, and is counted as any other."""
+    session = Session(Limits(errors=2))
+    answer = Send(Failed(None, codes.BAD_REQUEST, "no"))
 
-    assert session.fault(BadCommand("no")) == [Send(Failed(None, codes.BAD_REQUEST, "no"))]
+    assert session.fault(BadCommand("no")) == [answer]
     assert session.state is State.NEW
+    assert session.fault(BadCommand("no")) == [answer, Close(codes.TOO_MANY_ERRORS)]
 
 
 def test_a_fault_may_say_which_error_it_is() -> None:
