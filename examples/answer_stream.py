@@ -23,8 +23,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from websockets import ConnectionClosed, connect
 
-from hubbub.core.channels import Namespace
-from hubbub.hub import Hub, SessionInfo
+from hubbub import Hub, Namespace, SessionInfo
 
 PAUSE = 0.02
 WISDOM = """Every token of this answer has an offset and is kept for a while. Remember the offset of the last

@@ -15,8 +15,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 
-from hubbub.core.channels import Namespace
-from hubbub.hub import ConnectRequest, Hub, Identity, Refuse, SessionInfo
+from hubbub import ConnectRequest, Hub, Identity, Namespace, Refuse, SessionInfo
 
 ROOMS = ("lobby", "kitchen", "balcony")
 LONGEST_MESSAGE = 500

@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from hubbub import Hub, Namespace, Refuse, SessionInfo, SlowPolicy
 from hubbub.client import Message, WebSocketClient
-from hubbub.core.channels import Namespace, SlowPolicy
-from hubbub.hub import Hub, Refuse, SessionInfo
 
 SYMBOLS = ("HUB", "PUB", "SUB")
 SPREAD = {"bid": -0.02, "ask": +0.02}

@@ -45,6 +45,7 @@ def build_app(settings: Settings) -> FastAPI:
     """The app of a server of its own: the hub's routes, and the demo page where wanted."""
     hub = build_hub(settings)
     app: FastAPI = FastAPIOffline(title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None)
+    app.docs_url = "/docs"  # fastapi-offline serves it in FastAPI's stead, from the package
     app.include_router(hub.router)
     if settings.demo:
         mount_demo(app, hub)

@@ -160,8 +160,8 @@ def test_without_configuration_everything_is_as_documented() -> None:
 
 
 def test_history_is_on_from_one_publication() -> None:
-    """A size is what turns it on."""
-    assert Namespace(history_size=1).has_history
+    """A size is what turns it on, for however short a time."""
+    assert Namespace(history_size=1, history_ttl=0.001).has_history
 
 
 @pytest.mark.parametrize("word", ["disconnect", "drop_oldest", "latest"])

@@ -26,31 +26,65 @@ async def written(server: Server, channel: str, count: int) -> bool:
     return (await server.api("history", channel=channel))["offset"] >= count
 
 
-def test_a_program_that_is_cut_off_prints_each_token_once_and_in_order(servers: dict[str, Server]) -> None:
-    """The answer goes on meanwhile; what was missed comes first, then what is new."""
-    server = servers["hubbub"]
+@pytest.mark.parametrize("text", ["", "?" * 201])
+def test_a_question_that_does_not_fit_is_refused(server: Server, text: str) -> None:
+    """The sentence names the field."""
 
     async def scenario() -> None:
-        async with relay(server.address) as line, server.program(line.address) as program:
-            assert program.stdout is not None
-            first = await program.stdout.readuntil(b"Every ")
-            [channel] = (await server.api("channels", pattern="answers:*"))["channels"]
-            assert not await written(server, channel, len(ANSWER)), "it is printed as it comes"
-            line.cut()
-            await until(lambda: written(server, channel, len(ANSWER) // 2))
-            line.mend()
-            rest, _ = await program.communicate()
-        assert (first + rest).decode() == "".join(ANSWER) + "\n"
-        assert line.lines == 2
+        async with client(server) as asker:
+            await asker.say("rpc", method="ask", data={"text": text})
+            assert "text" in (await asker.hear("rpc_result", "error"))["message"]
 
     run(scenario())
 
 
-def test_a_line_that_breaks_again_and_again_costs_no_token(server: Server) -> None:
-    """It breaks after so many bytes, which is in the middle of a message as often as not."""
+def test_nobody_writes_into_somebody_elses_answer(server: Server) -> None:
+    """What clients publish is refused."""
 
     async def scenario() -> None:
-        async with relay(server.address, cut_after=800) as line:
+        async with client(server) as forger:
+            channel, _ = await ask(forger)
+            await forger.say("publish", id=1, group_name=channel, data={"token": "lies "})
+            assert (await forger.hear("published", "error"))["message"] == "permission denied"
+
+    run(scenario())
+
+
+def test_an_answer_that_is_not_kept_is_not_given_in_part(server: Server) -> None:
+    """A position of another history: the reader is told so, and gets nothing but what is new."""
+
+    async def scenario() -> None:
+        async with client(server) as reader:
+            channel, begin = await ask(reader)
+            await until(lambda: written(server, channel, 5))
+            await reader.say("join_group", group_name=channel, recover=begin | {"epoch": "elsewhen"})
+            joined = await reader.hear("group_joined")
+            assert joined["recovered"] is False
+            await reader.say("ping")
+            message = await reader.hear("group_message", "pong")
+            assert message.get("offset", 0) in (0, joined["offset"] + 1)
+
+    run(scenario())
+
+
+def test_the_terminal_program_prints_the_answer_over_a_line_that_breaks(servers: dict[str, Server]) -> None:
+    """Whoever reads it notices nothing."""
+    server = servers["hubbub"]
+
+    async def scenario() -> None:
+        async with relay(server.address, breaks_after=1500) as line, server.program(line.address) as program:
+            printed, _ = await program.communicate()
+        assert printed.decode() == "".join(ANSWER) + "\n"
+        assert line.lines > 3
+
+    run(scenario())
+
+
+def test_a_reader_that_is_cut_off_again_and_again_gets_each_token_once(server: Server) -> None:
+    """The line breaks after so many bytes, which is in the middle of a message as often as not."""
+
+    async def scenario() -> None:
+        async with relay(server.address, breaks_after=800) as line:
             tokens = [token async for token in read(f"ws://{line.address}", QUESTION)]
         assert tokens == ANSWER
         assert line.lines > 3
@@ -84,44 +118,5 @@ def test_on_the_wire_exactly_what_was_missed_comes_first(server: Server) -> None
             *({"token": token} for token in ANSWER),
             {"done": True},
         ]
-
-    run(scenario())
-
-
-def test_an_answer_that_is_not_kept_is_not_given_in_part(server: Server) -> None:
-    """A position of another history: the reader is told so, and gets only what is new."""
-
-    async def scenario() -> None:
-        async with client(server) as reader:
-            channel, begin = await ask(reader)
-            await until(lambda: written(server, channel, 5))
-            await reader.say("join_group", group_name=channel, recover=begin | {"epoch": "elsewhen"})
-            joined = await reader.hear("group_joined")
-            assert joined["recovered"] is False
-            assert (await reader.hear("group_message"))["offset"] == joined["offset"] + 1
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("text", ["", "?" * 201])
-def test_a_question_that_does_not_fit_is_refused(server: Server, text: str) -> None:
-    """The sentence names the field."""
-
-    async def scenario() -> None:
-        async with client(server) as asker:
-            await asker.say("rpc", method="ask", data={"text": text})
-            assert "text" in (await asker.hear("rpc_result", "error"))["message"]
-
-    run(scenario())
-
-
-def test_nobody_writes_into_somebody_elses_answer(server: Server) -> None:
-    """What clients publish is refused."""
-
-    async def scenario() -> None:
-        async with client(server) as forger:
-            channel, _ = await ask(forger)
-            await forger.say("publish", id=1, group_name=channel, data={"token": "lies "})
-            assert (await forger.hear("published", "error"))["message"] == "permission denied"
 
     run(scenario())

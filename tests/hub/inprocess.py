@@ -107,7 +107,7 @@ class Client:
         self.connection.lost(reason)
 
     async def hear(self, *message_types: str) -> JsonMessage:
-        """The next message of one of these types (of any, without); others that come first are passed over."""
+        """The next message of one of these types (of any, without); others before it are passed over."""
         while True:
             message = await self._unheard.get()
             if not message_types or message["type"] in message_types:
@@ -164,6 +164,6 @@ def a_hub(broker: str = "memory://", **settings: Any) -> Hub:
     return Hub(broker, default_namespace=Namespace(**settings), options=Options(**options), **own)
 
 
-def quick() -> dict[str, float]:
-    """Options of a hub whose housekeeping happens every ten milliseconds, and whose clients never time out."""
+def quick() -> dict[str, Any]:
+    """Options of a hub that keeps house every ten milliseconds, and whose clients never time out."""
     return {"idle_timeout": 0.1, "grace_timeout": 60.0}

@@ -23,7 +23,7 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        self.at_step: Callable[[str], None] | None = None
+        self.at_step: Callable[[str], object] | None = None
         self.log: list[str] = []
         """Every call, in the order they began."""
         self.overlaps: list[str] = []

@@ -1,4 +1,4 @@
-"""The node's interest: subscribed before somebody counts on it, one operation at a time, let go of in the end."""
+"""The node's interest: there before somebody counts on it, one operation at a time, let go of in the end."""
 
 import asyncio
 from collections import Counter

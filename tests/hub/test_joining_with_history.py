@@ -118,7 +118,9 @@ def publishing(order: str = "") -> Iterator[str]:
 
 def offsets(client: Client, channel: str) -> list[int]:
     """The offsets that a client was given in a channel, in order."""
-    return [message["offset"] for message in client.heard("group_message") if message["group_name"] == channel]
+    return [
+        message["offset"] for message in client.heard("group_message") if message["group_name"] == channel
+    ]
 
 
 async def tell(
@@ -180,10 +182,8 @@ LAGGING = defect("what the history showed and the broker delivers after the join
 
 
 @pytest.mark.parametrize("breath", [0, 3], ids=["breathless", "breathing"])
-@pytest.mark.parametrize(
-    "lagging", [False, pytest.param(True, marks=LAGGING)], ids=["at once", "lagging"]
-)
-def test_any_interleaving(lagging: bool, breath: int) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("lagging", [False, pytest.param(True, marks=LAGGING)], ids=["at once", "lagging"])
+def test_any_interleaving(lagging: bool, breath: int) -> None:
     """Whenever the history is read and answered, and whether deliveries come with the appends or lag behind.
 
     They can: where the broker is another machine, an answer and a delivery take different ways.

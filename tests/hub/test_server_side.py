@@ -1,4 +1,4 @@
-"""What the server does to clients: puts them into channels, takes them out, closes them; also amid their own joins."""
+"""What the server does to clients: puts them into channels and takes them out, amid their own joins."""
 
 import asyncio
 
@@ -129,7 +129,7 @@ def test_the_server_need_not_ask_itself() -> None:
 
     async def scenario() -> None:
         hub = a_hub()
-        hub.on_subscribe("news")(lambda session: False)
+        hub.on_subscribe("news")(lambda _: False)
         async with hub.lifespan():
             alice = await enter(hub)
             assert (await alice.join("news"))["code"] == 103
@@ -177,7 +177,7 @@ def test_taken_out_while_it_joins(how: str) -> None:
 @defect("the second of two joins is answered before the first has succeeded")
 @pytest.mark.parametrize("outcome", ["refused", "unavailable"])
 def test_told_that_it_is_in_only_when_it_is(outcome: str) -> None:
-    """The server puts it in while its own join is under way, and that fails: nobody may have said that it is in.
+    """The server puts it in while its own join is under way, and that fails: nobody has said that it is in.
 
     Or both may end well in the end; but who hears `group_joined` last is a member.
     """

@@ -31,7 +31,6 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
-    # A default that is a keyword-only parameter's, so that flags may follow whatever the command takes.
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

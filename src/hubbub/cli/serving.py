@@ -151,7 +151,7 @@ def _signs(settings: Settings, target: str | None, app: Any, address: str) -> It
     find_doors(app, paths)
     for path in paths.all:
         yield "connect", f"{ws}{path}"
-    if docs := getattr(app, "docs_url", None):
+    if docs := "/docs" if target is None else getattr(app, "docs_url", None):
         yield "docs", f"{http}{docs}"
     for path in paths.all:
         prefix = path.removesuffix("/ws")

@@ -396,17 +396,23 @@ class Hub:
         except Refuse:
             self.metrics.refused.inc()
             raise
+        admitted = Identity(user=identity.user, client_id=client_id, info=identity.info)
         # Before the client is told that it is connected, it can be reached.
-        await self.interest.hold(client_channel(client_id))
-        if identity.user:
-            await self.interest.hold(user_channel(identity.user))
-        return Identity(user=identity.user, client_id=client_id, info=identity.info)
+        held: list[str] = []
+        try:
+            for channel in _channels_of(admitted):
+                await self.interest.hold(channel)
+                held.append(channel)
+        except BaseException:
+            for channel in held:
+                self.interest.let_go(channel)
+            raise
+        return admitted
 
     def withdraw(self, identity: Identity) -> None:
         """A client that was admitted did not come in after all."""
-        self.interest.let_go(client_channel(identity.client_id or ""))
-        if identity.user:
-            self.interest.let_go(user_channel(identity.user))
+        for channel in _channels_of(identity):
+            self.interest.let_go(channel)
 
     def attach(
         self,
@@ -528,3 +534,9 @@ class Hub:
             ),
             "hubbub_backlog_bytes": ("Bytes waiting for a fan-out.", lambda: self._fanout.backlog),
         }
+
+
+def _channels_of(identity: Identity) -> list[str]:
+    """The channels that are a client's own."""
+    channels = [client_channel(identity.client_id or "")]
+    return [*channels, user_channel(identity.user)] if identity.user else channels

@@ -1,0 +1,140 @@
+"""Bodies that are not what was asked for: always a status of the client's fault, and a sentence."""
+
+import httpx
+import pytest
+
+from ..hub.inprocess import a_hub, defect, run
+from .sites import api_of, asking
+
+PATHS = ["/broadcast", "/notify/alice", "/api/publish", "/api/info", "/api/batch"]
+
+BAD: dict[str, tuple[bytes, int, str]] = {
+    "empty": (b"", 400, "the body is empty; send a JSON object"),
+    "blank": (b" \r\n\t", 400, "the body is empty; send a JSON object"),
+    "not JSON": (b"hello", 400, "the body is not JSON"),
+    "cut off": (b'{"data": [1, 2', 400, "the body is not JSON"),
+    "two of them": (b"{} {}", 400, "the body is not JSON"),
+    "an array": (b"[{}]", 400, "the body is JSON but no object"),
+    "a number": (b"7", 400, "the body is JSON but no object"),
+    "null": (b"null", 400, "the body is JSON but no object"),
+    "a string": (b'"text"', 400, "the body is JSON but no object"),
+    "not UTF-8": (b'{"data": "\xff"}', 400, "the body is not UTF-8 (byte 10)"),
+    "UTF-16": ('{"data": "ä"}'.encode("utf-16"), 400, "the body is not UTF-8 (byte 0)"),
+    "cut in a character": (b'{"data": "\xc3', 400, "the body is not UTF-8 (byte 10)"),
+    "too large": (b'{"data": "' + b"x" * 2**20 + b'"}', 413, "the body is larger than 1048576 bytes"),
+}
+
+
+def post(path: str, body: bytes, **headers: str) -> httpx.Response:
+    """The answer of a hub to a body."""
+
+    async def scenario() -> httpx.Response:
+        async with api_of() as api:
+            return await api.http.post(path, content=body, headers=headers)
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_body_is_told_in_a_sentence(path: str, bad: str) -> None:
+    """The same one, wherever it is sent to."""
+    body, status, sentence = BAD[bad]
+    answer = post(path, body)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert set(answer.json()) == {"detail"}
+    assert answer.json()["detail"].startswith(sentence)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["arrays", "objects"])
+def test_a_body_nested_too_deeply_is_told(path: str, opening: bytes) -> None:
+    """Closed again or cut off: it costs no more than its bytes."""
+    closing = b"]" if opening == b"[" else b"}"
+    for depth in (2000, 100_000):
+        for end in (b"1" + closing * depth, b""):
+            answer = post(path, b'{"data":' + opening * depth + end + (b"}" if end else b""))
+            assert answer.status_code == 400, depth
+            assert answer.json()["detail"]
+
+
+def test_a_body_of_the_largest_size_is_taken() -> None:
+    """The bound is inclusive."""
+    frame = b'{"data": ""}'
+    assert post("/broadcast", b'{"data": "' + b"x" * (2**20 - len(frame)) + b'"}').status_code == 200
+    assert post("/broadcast", b'{"data": "' + b"x" * (2**20 - len(frame) + 1) + b'"}').status_code == 413
+
+
+def test_a_body_without_a_length_is_bounded_too() -> None:
+    """It is not read to its end."""
+    sent = 0
+
+    async def scenario() -> httpx.Response:
+        async def endless():  # type: ignore[no-untyped-def]
+            nonlocal sent
+            while sent < 50 * 2**20:
+                sent += 2**16
+                yield b"x" * 2**16
+
+        async with api_of() as api:
+            return await api.http.post("/broadcast", content=endless())
+
+    assert run(scenario()).status_code == 413
+    assert sent < 2 * 2**20
+
+
+@pytest.mark.parametrize("type_", ["text/plain", "application/x-www-form-urlencoded", "", "application/json"])
+def test_the_content_type_does_not_matter(type_: str) -> None:
+    """What curl sends by itself is fine."""
+    assert post("/broadcast", b'{"a": 1}', **{"content-type": type_}).json()["status"] == "broadcast_sent"
+
+
+def test_a_byte_order_mark_is_no_json() -> None:
+    """RFC 8259 §8.1: it is not added; a parser may ignore it or refuse it."""
+    assert post("/broadcast", b'\xef\xbb\xbf{"a": 1}').status_code == 400
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_key_that_is_there_twice_is_no_fault_of_the_server(path: str) -> None:
+    """The last one counts, or it is refused."""
+    assert post(path, b'{"channel": 1, "channel": "news", "data": 1, "commands": []}').status_code < 500
+
+
+LONE = b'{"channel": "news", "data": "\\ud800", "commands": [{"publish": {"channel": "\\ud800", "data": 1}}]}'
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_half_a_surrogate_pair_is_no_fault_of_the_server(path: str) -> None:
+    """JSON's grammar allows it, and no text can hold it."""
+    assert post(path, LONE).status_code < 500
+
+
+def test_a_hub_that_does_not_run_is_not_the_clients_fault() -> None:
+    """And it says what is missing."""
+
+    async def scenario() -> list[httpx.Response]:
+        hub = a_hub()
+        async with asking(hub) as http:
+            return [
+                await http.post("/broadcast", json={}),
+                await http.post("/notify/alice", json={}),
+                await http.post("/api/publish", json={"channel": "news", "data": 1}),
+            ]
+
+    for answer in run(scenario()):
+        assert answer.status_code >= 500
+
+
+@defect("a hub whose app lacks the lifespan answers with a bare 500 and a traceback in the log")
+def test_a_hub_that_does_not_run_says_so() -> None:
+    """The most likely mistake in embedding has a sentence: 503."""
+
+    async def scenario() -> httpx.Response:
+        async with asking(a_hub()) as http:
+            return await http.post("/broadcast", json={})
+
+    answer = run(scenario())
+    assert answer.status_code == 503
+    assert "not running" in answer.json()["detail"]
