@@ -1,5 +1,6 @@
 """The server's settings, declared once: name, type, default, help."""
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -9,6 +10,7 @@ from hubbub.core.session import Limits
 from hubbub.hub import Options
 
 Names = Annotated[tuple[str, ...], NoDecode]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -30,9 +32,9 @@ class Settings(BaseSettings):
     )
     tls_cert: str | None = Field(default=None, description="Certificate chain file (PEM).")
     tls_key: str | None = Field(default=None, description="Private key file (PEM).")
-    idle_timeout: float = Field(default=30.0, gt=0, description="Seconds of silence till a client is asked.")
-    grace_timeout: float = Field(default=10.0, gt=0, description="Seconds a client has to answer.")
-    handshake_timeout: float = Field(default=10.0, gt=0, description="Seconds a request head may take.")
+    idle_timeout: Seconds = Field(default=30.0, description="Seconds of silence till a client is asked.")
+    grace_timeout: Seconds = Field(default=10.0, description="Seconds a client has to answer.")
+    handshake_timeout: Seconds = Field(default=10.0, description="Seconds a request head may take.")
     max_message_bytes: int = Field(default=65536, gt=0, description="Largest message a client may send.")
     outbox_bytes: int = Field(default=1048576, gt=0, description="What may wait for a slow client.")
     groups_per_connection: int = Field(default=128, gt=0, description="Groups one connection may join.")
@@ -40,7 +42,7 @@ class Settings(BaseSettings):
     announce_disconnects: bool = Field(default=True, description="Tell everybody when a client has gone.")
     compression: bool = Field(default=False, description="Offer permessage-deflate.")
     history_size: int = Field(default=0, ge=0, description="Publications kept per group; 0 for none.")
-    history_ttl: float = Field(default=300.0, gt=0, description="Seconds a publication is kept.")
+    history_ttl: Seconds = Field(default=300.0, description="Seconds a publication is kept.")
     slow_policy: Literal["disconnect", "drop_oldest", "latest"] = Field(
         default="disconnect", description="What happens to a client that cannot keep up."
     )
@@ -52,6 +54,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for item in value:
+            if item != "*":
+                ip_network(item)  # whose error names the item
         return value
 
     def options(self) -> Options:

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import pytest
-
 from hubbub.core import codes
 from hubbub.core.channels import Namespace
 from hubbub.core.codes import CloseReason
@@ -23,11 +21,6 @@ DEADLINE = 10.0
 """Seconds that anything may take."""
 
 _marks = itertools.count(1)
-
-
-def defect(reason: str, raises: type[BaseException] = AssertionError) -> pytest.MarkDecorator:
-    """Marks a test that shows a defect. Once the defect is gone the test fails, so that the mark goes too."""
-    return pytest.mark.xfail(strict=True, raises=raises, reason=f"DEFECT: {reason}")
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:

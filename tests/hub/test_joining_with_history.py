@@ -14,7 +14,7 @@ from hubbub.brokers.memory import MemoryBroker
 from hubbub.core.messages import Kind, Position, Publication
 from hubbub.hub import Hub
 
-from .inprocess import Client, a_hub, defect, enter, run, turns, until
+from .inprocess import Client, a_hub, enter, run, turns, until
 
 BEFORE = 3
 """Publications that are in the history before anybody asks."""
@@ -178,11 +178,9 @@ ASKED = [
     Asked(1, epoch="another"),
 ]
 
-LAGGING = defect("what the history showed and the broker delivers after the join is given twice")
-
 
 @pytest.mark.parametrize("breath", [0, 3], ids=["breathless", "breathing"])
-@pytest.mark.parametrize("lagging", [False, pytest.param(True, marks=LAGGING)], ids=["at once", "lagging"])
+@pytest.mark.parametrize("lagging", [False, True], ids=["at once", "lagging"])
 def test_any_interleaving(lagging: bool, breath: int) -> None:
     """Whenever the history is read and answered, and whether deliveries come with the appends or lag behind.
 
@@ -267,7 +265,6 @@ def test_what_no_history_keeps_does_not_disturb(recover: int | None) -> None:
     assert given == list(range(int(str(joined["offset"])) + 1, BEFORE + 4))
 
 
-@defect("the position told is that of the last to come, even 0")
 def test_what_no_history_keeps_does_not_disturb_after_a_loss() -> None:
     """The position told is where the history stands, whatever came last."""
     passing = a_publication("news", 0, kind=Kind.JOINED)

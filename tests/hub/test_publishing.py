@@ -18,7 +18,7 @@ from hubbub.core.messages import Position
 from hubbub.hub import Hub
 from hubbub.hub.hub import NotStarted
 
-from .inprocess import a_hub, defect, enter, run, running, settled, turns
+from .inprocess import a_hub, enter, run, running, settled, turns
 from .staged import staged_hub
 
 
@@ -195,7 +195,6 @@ def test_a_hub_starts_once() -> None:
     run(scenario())
 
 
-@defect("it believes to be subscribed at the broker, which has forgotten: broadcasts reach nobody")
 def test_a_hub_may_start_anew() -> None:
     """Whoever tests an app runs its lifespan once a test, over the same hub."""
 
@@ -297,7 +296,6 @@ def test_publishing_waits_while_too_much_is_under_way() -> None:
     run(scenario())
 
 
-@defect("the turn after the end trips over the loop it no longer has")
 def test_the_end_comes_while_much_is_under_way() -> None:
     """Clients are closed, and nothing fails unseen."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from hubbub.core.messages import BadCommand
 from hubbub.hub import Hub, Refuse, SessionInfo
 
-from .inprocess import JsonMessage, a_hub, defect, enter, run
+from .inprocess import JsonMessage, a_hub, enter, run
 
 
 @dataclass
@@ -107,7 +107,6 @@ def test_data_of_another_kind_is_wrong(vote_type: type, data: object) -> None:
     assert "`data`" in answer["message"]
 
 
-@defect("pydantic's report for programmers, of several lines with a web address, goes to the client")
 def test_wrong_data_of_a_model_is_told_in_a_sentence() -> None:
     """As of the other types."""
     answer = ask(voting(ModelVote), data={"choice": 7})

@@ -29,7 +29,8 @@ BAD = [
     ('{"type":"chat_message","group_name":"g"}', 107, "`message` is missing"),
     ('{"type":"chat_message","group_name":"$client:x","message":1}', 107, "begins with '$'"),
     ('{"type":"rpc","method":"nope"}', 104, "'nope'"),
-    ('{"type":"history","group_name":"g"}', 108, "history is off"),
+    ('{"type":"history","group_name":"g"}', 103, "join the group first"),
+    ('{"type":"presence","group_name":"g"}', 103, "join the group first"),
     ('{"type":"ping","id":[1]}', 107, "field `id`"),
 ]
 

@@ -99,7 +99,8 @@ class MemoryBroker:
         self._swept = now
         for channel, stream in list(self._streams.items()):
             stream.expire(now)
-            if not stream and self._used[channel] + STREAM_TTL <= now:
+            unused = channel not in self._subscribed and self._used[channel] + STREAM_TTL <= now
+            if not stream and unused:
                 del self._streams[channel], self._used[channel]
         for result, (expires, _) in list(self._results.items()):
             if expires > now:

@@ -1,6 +1,7 @@
 """Announcements that clients have left, so coalesced that a storm of leavers never costs N×N deliveries."""
 
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Callable
 
 INTERVAL = 1.0
 """Seconds between two announcements, at least."""
@@ -11,10 +12,15 @@ REMEMBERED = 50_000
 
 
 class Departures:
-    """Collects client ids that left and gives them out, at most once per `INTERVAL`."""
+    """Collects client ids that left and gives them out, at most once per `INTERVAL`.
 
-    def __init__(self) -> None:
-        self._waiting: deque[str] = deque()
+    Who `is_back` by then is not given out.
+    """
+
+    def __init__(self, is_back: Callable[[str], bool] | None = None) -> None:
+        self._is_back = is_back
+        # An ordered dict, since taking the oldest of a plain one walks over all that went before it.
+        self._waiting: OrderedDict[str, None] = OrderedDict()
         self._unnamed = 0
         self._last = float("-inf")
 
@@ -24,7 +30,7 @@ class Departures:
     def add(self, client_id: str) -> None:
         """A client's last connection went away."""
         if len(self._waiting) < REMEMBERED:
-            self._waiting.append(client_id)
+            self._waiting[client_id] = None
         else:
             self._unnamed += 1
 
@@ -32,8 +38,14 @@ class Departures:
         """The ids to announce now and how many more left unnamed; None where it is not time."""
         if not self._waiting or now - self._last < INTERVAL:
             return None
+        ids: list[str] = []
+        while self._waiting and len(ids) < LISTED:
+            client_id, _ = self._waiting.popitem(last=False)
+            if self._is_back is None or not self._is_back(client_id):
+                ids.append(client_id)
+        if not ids:
+            return None
         self._last = now
-        ids = [self._waiting.popleft() for _ in range(min(LISTED, len(self._waiting)))]
         unnamed, self._unnamed = self._unnamed, 0
         return ids, unnamed
 

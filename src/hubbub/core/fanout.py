@@ -129,7 +129,7 @@ class _Job(Generic[M]):
 class Audience(Generic[M]):
     """The members of one channel on this node, and what is on its way to them."""
 
-    __slots__ = ("_job", "_late", "_pending", "_snapshot", "channel", "members", "policy")
+    __slots__ = ("_floors", "_job", "_late", "_pending", "_snapshot", "channel", "members", "policy", "top")
 
     def __init__(self, channel: str, policy: SlowPolicy = SlowPolicy.DISCONNECT) -> None:
         self.channel = channel
@@ -138,12 +138,22 @@ class Audience(Generic[M]):
         self._snapshot: list[M] | None = None
         self._pending: list[Publication] | None = None
         self._late: dict[M, int] | None = None
+        self._floors: dict[M, int] | None = None
+        self.top = 0
+        """The highest offset that has come by."""
         self._job: _Job[M] | None = None
 
-    def join(self, member: M) -> None:
-        """Add a member: it gets what is published from now on. Idempotent."""
+    def join(self, member: M, after: int = 0) -> None:
+        """Add a member: it gets what is published from now on. Idempotent.
+
+        `after` is the offset up to which it knows the channel's history: what the broker is late with, it is
+        not given again.
+        """
         if member in self.members:
             return
+        if after > self.top:
+            self._floors = self._floors or {}
+            self._floors[member] = after
         self.members[member] = None
         self._snapshot = None
         if self._pending:
@@ -158,6 +168,8 @@ class Audience(Generic[M]):
         self._snapshot = None
         if self._late:
             self._late.pop(member, None)
+        if self._floors:
+            self._floors.pop(member, None)
         if self._job is not None:
             self._job.skips[member] = len(self._job.publications)
 
@@ -171,6 +183,7 @@ class Audience(Generic[M]):
         if self._pending is None:
             self._pending = []
         self._pending.append(publication)
+        self.top = max(self.top, publication.offset)
 
     def begin(self, now: float) -> _Job[M]:
         """The job under way, or a new one of all that waits (in portions of `BATCH_BYTES`)."""
@@ -188,10 +201,22 @@ class Audience(Generic[M]):
         skips, self._late = self._late or {}, None
         if self._pending is not None and skips:
             self._late = {m: skip - len(batch) for m, skip in skips.items() if skip > len(batch)}
+        if self._floors:
+            self._skip_known(batch, skips)
         if self._snapshot is None:
             self._snapshot = list(self.members)
         self._job = _Job(batch, self._snapshot, skips, now)
         return self._job
+
+    def _skip_known(self, batch: list[Publication], skips: dict[M, int]) -> None:
+        """Let members pass over what they were given from the history already."""
+        assert self._floors is not None
+        for member, floor in list(self._floors.items()):
+            known = sum(1 for publication in batch if 0 < publication.offset <= floor)
+            if known:
+                skips[member] = max(known, skips.get(member, 0))
+            if known < len(batch):
+                del self._floors[member]
 
     def end(self) -> None:
         """The job under way is done."""

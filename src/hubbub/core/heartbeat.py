@@ -39,7 +39,6 @@ class Heartbeat(Generic[W]):
         self.resolution = min(0.5, max(0.01, min(idle, grace) / 10))
         """Seconds between two calls of `due` that keep the times honest."""
         self._buckets: dict[int, set[W]] = {}
-        self._next = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
@@ -69,7 +68,7 @@ class Heartbeat(Generic[W]):
                 if unanswered and now >= connection.asked_at + self.grace:
                     verdicts.append((connection, Verdict.GONE))
                 elif unanswered:
-                    self._lay(connection, connection.asked_at + self.grace)
+                    self._lay(connection, min(now + self.idle, connection.asked_at + self.grace))
                 elif now >= connection.last_seen + self.idle:
                     connection.asked_at = now
                     # Looked at before the grace is over where it could, having answered, be idle again.

@@ -89,6 +89,17 @@ class Limits:
     errors: int = 10
 
 
+class Stage(Enum):
+    """How far a membership has come."""
+
+    JOINING = auto()
+    """Asked for; nobody knows of it yet."""
+    IN = auto()
+    """It is given what is published."""
+    ANNOUNCED = auto()
+    """And the other members were told."""
+
+
 class Session:
     """The state of one connection. `channels` are those it has joined or is joining."""
 
@@ -100,7 +111,7 @@ class Session:
         self.state = State.NEW
         self.client_id = ""
         self.user = ""
-        self.channels: set[str] = set()
+        self.channels: dict[str, Stage] = {}
 
     def receive(self, command: Command) -> list[Effect]:
         """Take one command and say what is to happen."""
@@ -132,8 +143,15 @@ class Session:
                 if channel not in self.channels:
                     return [Send(Unsubscribed(id, channel))]
                 return [Perform(command)]
-            case Publish() | GetPresence() | GetPresenceStats() | GetHistory():
+            case Publish():
                 check_group(command.channel)
+                return [Perform(command)]
+            case GetPresence() | GetPresenceStats() | GetHistory():
+                check_group(command.channel)
+                if command.channel not in self.channels:
+                    # Else a group that one may not join could be read all the same.
+                    sentence = "only members may ask for this; join the group first"
+                    return [Send(Failed(command.id, codes.PERMISSION_DENIED, sentence))]
                 return [Perform(command)]
             case Rpc() | Ping():
                 return [Perform(command)]

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from starlette.exceptions import HTTPException
 
 from hubbub import __version__
 from hubbub.brokers.base import BrokerUnavailable
@@ -22,7 +23,7 @@ from hubbub.core.channels import BadName, check_group, check_name
 from hubbub.core.codes import CloseReason
 from hubbub.core.messages import BadCommand, Member, Position, Publication
 from hubbub.http.body import decode_object
-from hubbub.hub import Hub
+from hubbub.hub import Hub, NotStarted, Refuse
 
 BATCH_LIMIT: Final = 1000
 HISTORY_LIMIT: Final = 1000
@@ -66,13 +67,17 @@ class BroadcastRequest(_Payload, kw_only=True):
 
 
 class WhoRequest(Struct, kw_only=True):
-    """Names connections by user or by client id; at least one."""
+    """Names connections by user, or by client id or connection id (`client`); at least one."""
 
     user: str = ""
     client: str = ""
+    session: str = ""
 
     def who(self) -> dict[str, str]:
         """As arguments for the hub."""
+        if self.session:
+            # Passed over in silence, it would reach more connections than were meant.
+            raise BadCommand("field `session` is not supported; name a `client`", error=codes.NOT_AVAILABLE)
         if not self.user and not self.client:
             raise BadCommand("fields `user` and `client` are both missing; give one")
         return {"user": self.user, "client": self.client}
@@ -95,6 +100,7 @@ class DisconnectRequest(WhoRequest, kw_only=True):
     """Close connections."""
 
     disconnect: DisconnectReason | None = None
+    whitelist: list[str] = []
 
 
 class ChannelRequest(Struct):
@@ -104,7 +110,7 @@ class ChannelRequest(Struct):
 
 
 class HistoryRequest(Struct):
-    """Read a channel's history; `limit` 0 for the position alone, -1 for all."""
+    """Read a channel's history; `limit` 0 for the position alone, -1 for as many as one answer holds."""
 
     channel: str
     limit: int = 0
@@ -184,6 +190,8 @@ async def unsubscribe(hub: Hub, request: SubscribeRequest) -> dict[str, Any]:
 
 async def disconnect(hub: Hub, request: DisconnectRequest) -> dict[str, Any]:
     """Close every connection of a user or a client."""
+    if request.whitelist:
+        raise BadCommand("field `whitelist` is not supported; leave it out", error=codes.NOT_AVAILABLE)
     reason = codes.FORCE_DISCONNECT
     if request.disconnect is not None:
         reason = CloseReason(request.disconnect.code, request.disconnect.reason)
@@ -214,8 +222,9 @@ def _member(id: str, member: Member) -> dict[str, Any]:
 async def presence_stats(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
     """How many are in a channel."""
     check_group(request.channel, "field `channel`")
-    connections, clients = await hub.presence_stats(request.channel)
-    return {"num_clients": connections, "num_users": clients}
+    members = (await hub.presence(request.channel)).values()
+    users = {member.user or f"client {member.client_id}" for member in members}
+    return {"num_clients": len(members), "num_users": len(users)}
 
 
 async def history(hub: Hub, request: HistoryRequest) -> dict[str, Any]:
@@ -223,9 +232,8 @@ async def history(hub: Hub, request: HistoryRequest) -> dict[str, Any]:
     check_name(request.channel, "field `channel`")
     if not -1 <= request.limit <= HISTORY_LIMIT:
         raise BadCommand(f"field `limit` is {request.limit}; give -1 to {HISTORY_LIMIT}")
-    page = await hub.history(
-        request.channel, since=request.since, limit=request.limit, reverse=request.reverse
-    )
+    limit = HISTORY_LIMIT if request.limit == -1 else request.limit
+    page = await hub.history(request.channel, since=request.since, limit=limit, reverse=request.reverse)
     return {
         "publications": [_publication(publication) for publication in page.publications],
         "offset": page.position.offset,
@@ -299,7 +307,10 @@ async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:
         [(name, body)] = command.items()
         if name not in METHODS or name == "batch":
             return error_answer(codes.METHOD_NOT_FOUND, f"no method {name[:60]!r} in a batch")
-        reply = await call(hub, name, body)
+        try:
+            reply = await call(hub, name, body)
+        except HTTPException as exc:
+            reply = error_answer(codes.BAD_REQUEST, f"{name}: {exc.detail}")
         return {name: reply["result"]} if "result" in reply else reply
 
     if request.parallel:
@@ -351,6 +362,10 @@ async def answer(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         return error_answer(codes.BAD_REQUEST, str(exc))
     except BadCommand as exc:
         return error_answer(exc.error or codes.BAD_REQUEST, exc.message)
+    except Refuse as exc:
+        return error_answer(exc.error, exc.reason)
+    except NotStarted as exc:
+        return error_answer(codes.INTERNAL, str(exc))
     except BrokerUnavailable as exc:
         return error_answer(codes.INTERNAL, f"the broker does not answer: {exc}")
 

@@ -13,7 +13,7 @@ from hubbub.core import codes
 from hubbub.core.channels import BadName
 from hubbub.http import api
 from hubbub.http.body import read_body, read_object
-from hubbub.hub import Hub
+from hubbub.hub import Hub, NotStarted
 from hubbub.observability import CONTENT_TYPE
 from hubbub.transports.asgi import serve_websocket
 
@@ -146,6 +146,8 @@ async def _publishing(work: Any) -> None:
         await work
     except BadName as exc:
         raise HTTPException(400, str(exc)) from exc
+    except NotStarted as exc:
+        raise HTTPException(503, str(exc)) from exc
     except BrokerUnavailable as exc:
         raise HTTPException(503, f"the broker does not answer: {exc}") from exc
 

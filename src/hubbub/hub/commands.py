@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
 
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
 
 logger = logging.getLogger("hubbub.commands")
+
+HISTORY_PAGE: Final = 1000
+"""Publications that one answer holds at most."""
 
 
 class Commands:
@@ -157,8 +159,9 @@ class Commands:
         connection.send(PresenceStatsReply(command.id, command.channel, connections, clients))
 
     async def _history(self, connection: Connection, command: GetHistory) -> None:
+        limit = command.limit if command.limit >= 0 else HISTORY_PAGE
         page = await self._hub.history(
-            command.channel, since=command.since, limit=command.limit, reverse=command.reverse
+            command.channel, since=command.since, limit=limit, reverse=command.reverse
         )
         connection.send(HistoryReply(command.id, command.channel, page.publications, page.position))
 
@@ -175,15 +178,3 @@ class Commands:
         if len(result) > self._hub.options.max_rpc_bytes:
             raise BadCommand("rpc: the result is too large", error=codes.LIMIT_EXCEEDED)
         connection.send(RpcReply(command.id, result))
-
-
-async def quietly(work: Coroutine[Any, Any, None], what: str) -> None:
-    """Clean-up that nobody waits for: what fails is logged."""
-    try:
-        await work
-    except (Refuse, BrokerUnavailable) as exc:
-        logger.warning("%s: %s", what, exc)
-    except asyncio.CancelledError:
-        raise
-    except Exception:
-        logger.exception("%s failed", what)

@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hubbub.core import codes
@@ -152,21 +153,32 @@ class Connection:
         """Write a ready frame, or let it wait behind what waits."""
         if not self.slow:
             self.write(frame)
-        elif self.outbox is not None and self.outbox.put_reply(frame) is Outcome.OVERFLOW:
+        elif self.outbox is not None and self._queue(self.outbox.put_reply, frame):
             self.close(codes.SLOW)
+
+    def _queue(self, put: Callable[..., Outcome], *arguments: Any) -> bool:
+        """Put into the outbox, count what had to go for it, and say whether the bound is broken."""
+        assert self.outbox is not None
+        before = dict(self.outbox.dropped) if self.outbox.dropped else {}
+        outcome = put(*arguments)
+        if outcome is Outcome.DROPPED:
+            for channel, count in self.outbox.dropped.items():
+                gone = count - before.get(channel, 0)
+                if gone:
+                    self.hub.metrics.dropped(self.hub.namespaces.of(channel).slow_policy, gone)
+        return outcome is Outcome.OVERFLOW
 
     def write_later(self, item: Encoded, policy: SlowPolicy) -> None:
         """Queue a slow connection's publications under their channel's policy."""
         if self.outbox is None:
             return
         for publication, frame in zip(item.publications, item.frames, strict=True):
-            outcome = self.outbox.put(publication.channel, frame, policy, publication.key)
-            if outcome is Outcome.OVERFLOW:
+            if not frame:
+                continue  # it could not be encoded
+            if self._queue(self.outbox.put, publication.channel, frame, policy, publication.key):
                 self.hub.metrics.dropped(policy, 1)
                 self.close(codes.SLOW)
                 return
-            if outcome is Outcome.DROPPED:
-                self.hub.metrics.dropped(policy, 1)
 
     def close(self, reason: CloseReason) -> None:
         """Say why, and close. What the connection held is let go of before the transport is done."""

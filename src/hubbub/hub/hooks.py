@@ -76,7 +76,8 @@ class Refuse(Exception):
         super().__init__(reason)
         self.reason = reason
         self.status = status
-        self.error = Error(code, reason)
+        known = next((error for error in codes.ERRORS if error.code == code), None)
+        self.error = Error(code, reason, temporary=known is not None and known.temporary)
 
 
 class _Pattern:
@@ -87,7 +88,7 @@ class _Pattern:
         parts = re.split(r"\{(\w+)\}", pattern)
         regex = "".join(f"(?P<{part}>[^:]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
         self._match = re.compile(regex).fullmatch
-        hints = get_type_hints(hook)
+        hints = get_type_hints(hook, include_extras=True)
         self._types = {name: hints.get(name, str) for name in parts[1::2]}
 
     def match(self, channel: str) -> dict[str, Any] | None:
@@ -136,7 +137,9 @@ class RpcMethod:
         self._hook = hook
         parameters = list(inspect.signature(hook).parameters.values())
         self._takes_data = len(parameters) > 1
-        self._type: Any = get_type_hints(hook).get(parameters[1].name, Any) if self._takes_data else None
+        self._type: Any = None
+        if self._takes_data:
+            self._type = get_type_hints(hook, include_extras=True).get(parameters[1].name, Any)
 
     def bind(self, session: SessionInfo, data: Raw) -> Callable[[], Any]:
         """The call with its data decoded; raises `BadCommand` where it does not fit."""
@@ -148,8 +151,16 @@ class RpcMethod:
             else:
                 argument = msgspec.json.decode(data, type=self._type)
         except (ValueError, RecursionError) as exc:
-            raise BadCommand(f"rpc: field `data`: {exc}") from exc
+            raise BadCommand(f"rpc: field `data`: {_in_a_line(exc)}") from exc
         return lambda: self._hook(session, argument)
+
+
+def _in_a_line(error: Exception) -> str:
+    """What does not fit. pydantic's own text is for programmers: lines of it, the input, and an address."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    faults = error.errors(include_url=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
 
 
 class Hooks:

@@ -35,7 +35,8 @@ from hubbub.core.messages import (
     user_channel,
 )
 from hubbub.core.registry import Registry
-from hubbub.hub.commands import Commands, quietly
+from hubbub.hub.background import quietly
+from hubbub.hub.commands import Commands
 from hubbub.hub.connection import Connection
 from hubbub.hub.hooks import ConnectRequest, Hook, Hooks, Identity, Refuse, RpcMethod, to_json
 from hubbub.hub.interest import Interest
@@ -94,12 +95,13 @@ class Hub:
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             self.options.idle_timeout, self.options.grace_timeout
         )
-        self._departures = Departures()
+        self._departures = Departures(lambda client_id: client_channel(client_id) in self.registry)
         self._connections = 0
         self._numbers = count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
+        self._stopping = False
         self._room: asyncio.Event = asyncio.Event()
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -143,6 +145,7 @@ class Hub:
         Hub.running.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+        self._stopping = True
         for connection in self.registry.members(ALL):
             connection.close(codes.SHUTDOWN)
         if self._tasks:
@@ -152,6 +155,7 @@ class Hub:
         await self.interest.stop()
         await self.broker.stop()
         self._loop = None
+        self._stopping = False
 
     def on_connect(self, hook: F) -> F:
         """Ask `hook(request: ConnectRequest) -> Identity | None` about every client at the door."""
@@ -211,6 +215,7 @@ class Hub:
         `backlog_bytes` to send. Raises `BadName` for a channel that is not legal and `BrokerUnavailable`.
         """
         check_name(channel, "channel")
+        to_json(tags)  # what cannot be said on the wire fails here, at the publisher's
         return await self.publish_raw(
             channel,
             to_json(data),
@@ -282,7 +287,9 @@ class Hub:
             self._loop.call_soon(self._tick)
 
     def _tick(self) -> None:
-        assert self._loop is not None
+        if self._loop is None:
+            self._ticking = False
+            return
         # uvloop's own clock stands still within a turn.
         for done in self._fanout.tick(time.perf_counter()):
             took = time.perf_counter() - done.started
@@ -334,9 +341,10 @@ class Hub:
         }
 
     def connections_of(self, *, client: str = "", user: str = "") -> list[Connection]:
-        """The connections of one client, of one user, or all."""
+        """The connections of one client (or the one of that connection id), of one user, or all."""
         if client:
             found = self.registry.members(client_channel(client))
+            found = found or [c for c in self.registry.members(ALL) if c.id == client]
             return [c for c in found if not user or c.session.user == user]
         return self.registry.members(user_channel(user) if user else ALL)
 
@@ -370,7 +378,7 @@ class Hub:
         """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
         check_group(channel, "channel")
         for connection in self.connections_of(client=client, user=user):
-            await self.membership.join(connection, None, channel, None)
+            await self.membership.join(connection, None, channel, ask=False)
 
     async def unsubscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
         """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""
@@ -382,14 +390,16 @@ class Hub:
 
     async def admit(self, request: ConnectRequest) -> Identity:
         """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
-        if self._loop is None:
-            raise Refuse("the hub is not running", status=503)
+        if self._loop is None or self._stopping:
+            raise Refuse("the hub is not running; come back", status=503)
         try:
             if request.client_id is not None:
                 check_client_id(request.client_id)
             identity = await self.hooks.identify(request) if self.hooks.connect else Identity()
             client_id = identity.client_id or request.client_id or str(uuid.uuid4())
             check_client_id(client_id)
+            if identity.user:
+                check_name(identity.user, "user")
         except BadName as exc:
             self.metrics.refused.inc()
             raise Refuse(str(exc), status=400, code=codes.BAD_REQUEST.code) from exc
@@ -447,6 +457,8 @@ class Hub:
         for channel in self._own_channels(connection):
             self.registry.join(connection, channel)
         self.withdraw(identity)
+        if self._stopping:
+            connection.close(codes.SHUTDOWN)  # it was at the door when the others were sent away
         return connection
 
     def detach(self, connection: Connection) -> None:
@@ -463,7 +475,7 @@ class Hub:
         if self.options.announce_disconnects and client_channel(session.client_id) not in self.registry:
             self._departures.add(session.client_id)
         if groups:
-            self.spawn(quietly(self.membership.departed_all(connection, groups), "clean-up"))
+            self.spawn(self.membership.departed_all(connection, groups))
         for hook in self.hooks.disconnect:
             call = self.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
             self.spawn(quietly(call, "a disconnect hook"))

@@ -21,6 +21,7 @@ class Interest:
         self._wanted = wanted
         self._held: dict[str, int] = {}  # channels somebody is about to listen to
         self._subscribed: set[str] = set()
+        self._doubtful: set[str] = set()  # a subscribe failed or was cancelled, perhaps after its effect
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._released: set[str] = set()
         self._janitor: asyncio.Task[None] | None = None
@@ -62,15 +63,21 @@ class Interest:
         if self._janitor is not None:
             self._janitor.cancel()
             await asyncio.wait([self._janitor])
+            self._janitor = None
+        for state in (self._subscribed, self._doubtful, self._released, self._held):
+            state.clear()
 
     async def _operate(self, channel: str, *, subscribe: bool) -> None:
         self._under_way[channel] = done = asyncio.get_running_loop().create_future()
         try:
             if subscribe:
+                self._doubtful.add(channel)
                 await self._broker.subscribe(channel)
+                self._doubtful.discard(channel)
                 self._subscribed.add(channel)
             else:
                 self._subscribed.discard(channel)
+                self._doubtful.discard(channel)
                 await self._broker.unsubscribe(channel)
         finally:
             del self._under_way[channel]
@@ -81,7 +88,9 @@ class Interest:
             channel = self._released.pop()
             while channel in self._under_way:
                 await asyncio.wait([self._under_way[channel]])
-            if channel in self._held or self._wanted(channel) or channel not in self._subscribed:
+            if channel in self._held or self._wanted(channel):
+                continue
+            if channel not in self._subscribed and channel not in self._doubtful:
                 continue
             try:
                 await self._operate(channel, subscribe=False)

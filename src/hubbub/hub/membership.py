@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from hubbub.core.codes import CloseReason
@@ -14,7 +17,9 @@ from hubbub.core.messages import (
     Subscribed,
     Unsubscribed,
 )
+from hubbub.core.session import Stage
 from hubbub.core.stream import merge, missed
+from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
 from hubbub.hub.hooks import to_json
 
@@ -23,11 +28,17 @@ if TYPE_CHECKING:
 
 
 class Membership:
-    """Puts connections into channels and takes them out."""
+    """Puts connections into channels and takes them out.
+
+    One connection's joins and leaves happen one after another, whether the client or the server asks for them
+    and also when the connection ends in the middle. So each ends as it must, and what follows a membership
+    (presence, the other members, hooks) sees its beginning before its end, and both or neither.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._taps: dict[str, list[list[Publication]]] = {}
+        self._turns: dict[Connection, asyncio.Lock] = {}
 
     def tap(self, publication: Publication) -> None:
         """A publication arrives live: whoever is reading the channel's history must not miss it."""
@@ -35,49 +46,109 @@ class Membership:
             buffer.append(publication)
 
     async def join(
-        self, connection: Connection, id: CommandId, channel: str, recover: Position | None
+        self,
+        connection: Connection,
+        id: CommandId,
+        channel: str,
+        recover: Position | None = None,
+        *,
+        ask: bool = True,
     ) -> None:
         """Join, then be told of it, then be given what was missed, then live.
 
-        Raises `Refuse` where a hook says no and `BrokerUnavailable` where the broker does not answer; then
-        nothing has changed.
+        With `ask`, hooks may say no. Raises `Refuse` where one does and `BrokerUnavailable` where the broker
+        does not answer; then nothing has changed.
         """
-        hub, session = self._hub, connection.session
-        if channel in session.channels:
-            # Joining twice is joining once: the answer tells where the channel stands.
-            has_history = hub.namespaces.of(channel).has_history
-            position = (await hub.broker.history(channel, limit=0)).position if has_history else None
-            connection.send(Subscribed(id, channel, position, None if recover is None else False))
-            return
-        session.channels.add(channel)
-        try:
-            if hub.hooks.subscribe:
-                await hub.hooks.allow(hub.hooks.subscribe, connection.describe(), channel)
-            await hub.interest.hold(channel)
+        async with self._turn(connection):
+            if channel in connection.session.channels:
+                await self._join_again(connection, id, channel, recover)
+                return
+            if not connection.open:
+                return
+            connection.session.channels[channel] = Stage.JOINING
             try:
-                if hub.namespaces.of(channel).has_history:
-                    await self._join_with_history(connection, id, channel, recover)
-                elif connection.open:
-                    hub.registry.join(connection, channel)
-                    recovered = None if recover is None else False
-                    connection.send(Subscribed(id, channel, recovered=recovered))
+                await self._enter(connection, id, channel, recover, ask=ask)
             finally:
-                hub.interest.let_go(channel)
-        except BaseException:
-            session.channels.discard(channel)
-            raise
-        if connection.open:
-            await self._arrived(connection, channel)
-        if not connection.open:
-            # It vanished somewhere above, perhaps while presence was written.
-            await self._departed(connection, channel)
+                if connection.session.channels.get(channel) is Stage.JOINING:
+                    del connection.session.channels[channel]
+            if channel in connection.session.channels:
+                await quietly(self._arrived(connection, channel), "announcing a member")
 
-    async def _join_with_history(
+    async def leave(self, connection: Connection, id: CommandId, channel: str) -> None:
+        """Leave, as asked; idempotent."""
+        async with self._turn(connection):
+            stage = self._forget(connection, channel)
+            connection.send(Unsubscribed(id, channel))
+            if stage is not None:
+                await self._departed(connection, channel, stage)
+
+    async def remove(self, connection: Connection, channel: str, reason: CloseReason) -> None:
+        """Take a connection out of a channel and tell it."""
+        async with self._turn(connection):
+            stage = self._forget(connection, channel)
+            if stage is not None:
+                connection.send(Removed(channel, reason))
+                await self._departed(connection, channel, stage)
+
+    def forget_all(self, connection: Connection) -> dict[str, Stage]:
+        """The connection is gone: take it out of everything, now. Returns the groups it was in."""
+        was_in: dict[str, Stage] = {}
+        for channel in list(connection.session.channels):
+            stage = self._forget(connection, channel)
+            if stage is not None:
+                was_in[channel] = stage
+        return was_in
+
+    async def departed_all(self, connection: Connection, was_in: dict[str, Stage]) -> None:
+        """Let presence, the other members and hooks know; the connection is long gone."""
+        async with self._turn(connection):
+            for channel, stage in was_in.items():
+                await self._departed(connection, channel, stage)
+
+    @asynccontextmanager
+    async def _turn(self, connection: Connection) -> AsyncIterator[None]:
+        """One at a time for each connection; who waits comes in the order of asking."""
+        lock = self._turns.setdefault(connection, asyncio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and not getattr(lock, "_waiters", None):
+                self._turns.pop(connection, None)
+
+    async def _join_again(
+        self, connection: Connection, id: CommandId, channel: str, recover: Position | None
+    ) -> None:
+        """Joining twice is joining once: the answer tells where the channel stands."""
+        position = None
+        if self._hub.namespaces.of(channel).has_history:
+            position = (await self._hub.broker.history(channel, limit=0)).position
+        connection.send(Subscribed(id, channel, position, None if recover is None else False))
+
+    async def _enter(
+        self, connection: Connection, id: CommandId, channel: str, recover: Position | None, *, ask: bool
+    ) -> None:
+        hub = self._hub
+        if ask and hub.hooks.subscribe:
+            await hub.hooks.allow(hub.hooks.subscribe, connection.describe(), channel)
+        await hub.interest.hold(channel)
+        try:
+            if hub.namespaces.of(channel).has_history:
+                await self._enter_with_history(connection, id, channel, recover)
+            elif connection.open:
+                hub.registry.join(connection, channel)
+                connection.session.channels[channel] = Stage.IN
+                connection.send(Subscribed(id, channel, recovered=None if recover is None else False))
+        finally:
+            hub.interest.let_go(channel)
+
+    async def _enter_with_history(
         self, connection: Connection, id: CommandId, channel: str, recover: Position | None
     ) -> None:
         """Read the history while live publications gather, merge the two, and go live without a gap.
 
-        There is no `await` between the merge and the registration, so nothing arrives in between.
+        There is no `await` between the merge and the registration, so nothing arrives in between; and what
+        the broker delivers later of what the history showed already, the audience passes over.
         """
         hub = self._hub
         buffer: list[Publication] = []
@@ -85,70 +156,55 @@ class Membership:
         try:
             page = await hub.broker.history(channel, since=recover, limit=0 if recover is None else -1)
         finally:
-            taps = self._taps[channel]
-            taps.remove(buffer)
-            if not taps:
-                del self._taps[channel]
+            # By identity: two buffers that hold the same are equal.
+            taps = [tap for tap in self._taps.pop(channel) if tap is not buffer]
+            if taps:
+                self._taps[channel] = taps
         if not connection.open:
             return
         found = None if recover is None else missed(page.publications, recover, page.position)
         start = page.position if found is None or recover is None else recover
         rest = merge(found or [], buffer, start.offset)
         if rest is None:
-            # A live publication was lost on the way while the history was read: start over from the top.
-            found, start, rest = None, Position(page.position.epoch, buffer[-1].offset), []
-        hub.registry.join(connection, channel)
+            # A live publication was lost on the way while the history was read: begin at the newest.
+            newest = max(publication.offset for publication in buffer)
+            found, start, rest = None, Position(page.position.epoch, newest), []
+        known = rest[-1].offset if rest else start.offset
+        hub.registry.join(connection, channel, after=known)
+        connection.session.channels[channel] = Stage.IN
         connection.send(Subscribed(id, channel, start, None if recover is None else found is not None))
         for publication in rest:
             connection.send(publication)
 
-    async def leave(self, connection: Connection, id: CommandId, channel: str) -> None:
-        """Leave, as asked; idempotent."""
-        was_member = self._forget(connection, channel)
-        connection.send(Unsubscribed(id, channel))
-        if was_member:
-            await self._departed(connection, channel)
-
-    async def remove(self, connection: Connection, channel: str, reason: CloseReason) -> None:
-        """Take a connection out of a channel and tell it."""
-        if self._forget(connection, channel):
-            connection.send(Removed(channel, reason))
-            await self._departed(connection, channel)
-
-    def forget_all(self, connection: Connection) -> list[str]:
-        """The connection is gone: take it out of everything, now. Returns the groups it was in."""
-        return [channel for channel in list(connection.session.channels) if self._forget(connection, channel)]
-
-    async def departed_all(self, connection: Connection, channels: list[str]) -> None:
-        """Let presence and the other members know; the connection is long gone."""
-        for channel in channels:
-            await self._departed(connection, channel)
-
-    def _forget(self, connection: Connection, channel: str) -> bool:
-        connection.session.channels.discard(channel)
-        audience = self._hub.registry.audience(channel)
-        if audience is None or connection not in audience.members:
-            return False
+    def _forget(self, connection: Connection, channel: str) -> Stage | None:
+        """Take a connection out of a channel; returns how far it had come, None where it was not in."""
+        stage = connection.session.channels.get(channel)
+        if stage is None or stage is Stage.JOINING:
+            return None  # a join under way clears up after itself
+        del connection.session.channels[channel]
         if self._hub.registry.leave(connection, channel):
             self._hub.interest.release(channel)
-        return True
+        return stage
 
     async def _arrived(self, connection: Connection, channel: str) -> None:
         hub = self._hub
         namespace = hub.namespaces.of(channel)
         if namespace.presence:
             await hub.presence_store.add(channel, connection.id, connection.as_member())
-        if namespace.join_leave:
+        if namespace.join_leave and channel in connection.session.channels:
+            connection.session.channels[channel] = Stage.ANNOUNCED
             await hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.JOINED)
 
-    async def _departed(self, connection: Connection, channel: str) -> None:
+    async def _departed(self, connection: Connection, channel: str, stage: Stage) -> None:
+        """Let the world know. Each part by itself: what fails is logged and keeps none of the others."""
         hub = self._hub
-        namespace = hub.namespaces.of(channel)
-        if namespace.presence:
-            await hub.presence_store.remove(channel, connection.id)
-        if namespace.join_leave:
-            await hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.LEFT)
+        if hub.namespaces.of(channel).presence:
+            await quietly(hub.presence_store.remove(channel, connection.id), "removing a presence entry")
+        if stage is Stage.ANNOUNCED:
+            left = hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.LEFT)
+            await quietly(left, "announcing a departure")
         found = hub.hooks.unsubscribe.find(channel)
         if found is not None:
             hook, fields = found
-            await hub.hooks.call(lambda: hook(connection.describe(), **fields))
+            call = hub.hooks.call(lambda: hook(connection.describe(), **fields))
+            await quietly(call, "an unsubscribe hook")

@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.responses import PlainTextResponse
 
+from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.codes import CloseReason
 from hubbub.hub import Hub, Refuse
@@ -146,7 +147,7 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
     except Refuse as exc:
         await _deny(websocket, exc.status, f"{exc.reason}\n")
         return
-    except TimeoutError:
+    except (TimeoutError, BrokerUnavailable):
         await _deny(websocket, 503, "try again later\n")
         return
     protocol, named = choose(websocket.scope.get("subprotocols", ()))

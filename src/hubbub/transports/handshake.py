@@ -56,7 +56,11 @@ def origin_allowed(origin: str | None, host: str | None, options: Options) -> bo
     """
     if origin is None or "*" in options.allowed_origins or origin in options.allowed_origins:
         return True
-    return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        own = urlsplit(origin).netloc
+    except ValueError:
+        return False  # a browser sends no such thing
+    return host is not None and own.lower() == host.lower()
 
 
 @lru_cache(maxsize=16)

@@ -145,13 +145,15 @@ class WebSocketTransport(asyncio.Protocol):
         try:
             key, extensions, _ = self._ws.process_request(request)
         except InvalidHandshake:
-            self._reject(self._ws.accept(request))  # which says the same again, as an HTTP response
+            refusal = self._ws.accept(request)  # says the same again, as an HTTP response
+            refusal.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.2.2, for who asked for another
+            self._reject(refusal)
             return
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
             hub.metrics.refused.inc()
-            refusal = origin_refusal(headers.get("origin"))
-            self._reject(self._ws.reject(HTTPStatus.FORBIDDEN, refusal))
+            sentence = origin_refusal(headers.get("origin"))
+            self._reject(self._ws.reject(HTTPStatus.FORBIDDEN, sentence))
         else:
             forwarded = request.headers.get_all("x-forwarded-for")
             address = client_address(peer, forwarded, hub.options) if forwarded else peer
