@@ -27,7 +27,7 @@ async def echo(websocket: WebSocket) -> None:
 
 @app.get("/transports")
 async def transports() -> list[str]:
-    return [type(connection.transport).__name__ for connection in hub.connections_of()]
+    return [type(connection.transport).__name__ for connection in hub.connections.of()]
 
 
 async def wrapped(scope, receive, send):

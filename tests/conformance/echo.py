@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from hubbub.core.codes import CloseReason
 from hubbub.hub import Hub, Identity, Options
+from hubbub.hub.connections import Connections
 from hubbub.server import Server, listen
 from hubbub.settings import Settings
 from hubbub.transports.frames import BINARY, RSV1, TEXT, WebSocketFormat, data_frame, deflate
@@ -65,7 +66,7 @@ class EchoConnection:
     def lost(self, reason: CloseReason) -> None: ...
 
 
-class EchoHub(Hub):
+class EchoConnections(Connections):
     """Lets everybody in and echoes."""
 
     def attach(  # type: ignore[override]
@@ -85,7 +86,8 @@ class EchoHub(Hub):
 @contextmanager
 def start_echo(compression: bool) -> Iterator[str]:
     """Run the echo for the length of the block and yield its ws URL."""
-    hub = EchoHub(options=Options(compression=compression, max_message_bytes=MAX_MESSAGE_BYTES))
+    hub = Hub(options=Options(compression=compression, max_message_bytes=MAX_MESSAGE_BYTES))
+    hub.connections = EchoConnections(hub)
     app = FastAPI(lifespan=hub.lifespan)
     app.include_router(hub.router)
     listener = listen(HOST, 0)

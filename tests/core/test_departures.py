@@ -32,15 +32,28 @@ def test_nobody_left_so_nothing_is_said() -> None:
 
 
 def test_the_second_announcement_waits_for_its_second() -> None:
-    """Who leaves meanwhile comes with it, in the order of leaving."""
+    """Who leaves meanwhile comes with it, in the order of leaving, and once."""
     leaving = departures(1)
     leaving.take(NOW)
     for name in ("ada", "bob", "ada"):
         leaving.add(name)
 
     assert leaving.take(NOW + 0.999 * INTERVAL) is None
-    assert leaving.take(NOW + INTERVAL) == (["ada", "bob", "ada"], 0)
+    assert leaving.take(NOW + INTERVAL) == (["ada", "bob"], 0)
     assert leaving.take(NOW + 2 * INTERVAL) is None
+
+
+def test_who_is_back_is_not_announced() -> None:
+    """A client that came back in between has not left; where nobody has, nothing is said."""
+    back = {"ada"}
+    leaving = Departures(back.__contains__)
+    for name in ("ada", "bob"):
+        leaving.add(name)
+
+    assert leaving.take(NOW) == (["bob"], 0)
+    leaving.add("ada")
+    assert leaving.take(NOW + INTERVAL) is None
+    assert len(leaving) == 0
 
 
 def test_a_storm_is_listed_in_portions() -> None:

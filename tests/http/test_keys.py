@@ -10,14 +10,14 @@ from hubbub.auth import ApiKeys
 from ..hub.inprocess import a_hub, run
 from .sites import Site, api_of, serving
 
-KEYS = ("first-key", "second key, ünïcode")
+KEYS = ("first-key", "second key")
 GUARDED = ["/broadcast", "/notify/alice", "/api/publish", "/api/batch", "/api/info", "/api/nonsense"]
 BODY = {"channel": "news", "data": 1, "commands": []}
 
 RIGHT: dict[str, dict[str, str]] = {
     "X-API-Key": {"X-API-Key": "first-key"},
     "lower case": {"x-api-key": "first-key"},
-    "the other one": {"X-API-Key": KEYS[1].encode().decode("latin-1")},
+    "the other one": {"X-API-Key": KEYS[1]},
     "Authorization": {"Authorization": "apikey first-key"},
     "Authorization in capitals": {"Authorization": "APIKEY first-key"},
     "Authorization with room": {"Authorization": "apikey   first-key"},
@@ -55,10 +55,19 @@ def post(path: str, headers: dict[str, str], *, keys: tuple[str, ...] = KEYS) ->
 @pytest.mark.parametrize("right", RIGHT)
 def test_a_key_opens(path: str, right: str) -> None:
     """Either of them, in either header."""
-    # Keys are compared as UTF-8, headers are read as Latin-1.
-    if right == "the other one":
-        pytest.skip("a key outside of ASCII: see below")
     assert post(path, RIGHT[right]).status_code == (404 if "nonsense" in path else 200)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="DEFECT: headers are read as Latin-1 and compared as UTF-8, so such a key opens nothing",
+)
+def test_a_key_may_be_any_text() -> None:
+    """What a client sends of it is UTF-8."""
+    key = "schlüssel"
+    sent = {"X-API-Key": key.encode().decode("latin-1")}
+
+    assert post("/broadcast", sent, keys=(key,)).status_code == 200
 
 
 @pytest.mark.parametrize("path", GUARDED)

@@ -66,7 +66,9 @@ class Client:
         self._unheard: asyncio.Queue[JsonMessage] = asyncio.Queue()
         self._ids = itertools.count(1)
         protocol, _ = choose(())
-        self.connection = hub.attach(self, protocol, websocket_format(protocol), identity, address)
+        self.connection = hub.connections.attach(
+            self, protocol, websocket_format(protocol), identity, address
+        )
 
     # What a hub needs of a transport.
 
@@ -135,7 +137,7 @@ async def enter(hub: Hub, client_id: str | None = "alice", *, path: str = "", **
     """A client that was let in and greeted."""
     path = path or ("/ws" if client_id is None else f"/ws/{client_id}")
     address = request.setdefault("address", "")
-    identity = await hub.admit(ConnectRequest(client_id=client_id, path=path, **request))
+    identity = await hub.connections.admit(ConnectRequest(client_id=client_id, path=path, **request))
     client = Client(hub, identity, address)
     assert (await client.hear())["type"] == "connection_established"
     return client

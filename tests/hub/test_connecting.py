@@ -15,8 +15,10 @@ from .inprocess import a_hub, enter, run, settled
 
 async def knock(hub: Hub, client_id: str | None = "alice", **fields: Any) -> Identity:
     """Ask to be let in, and do not come in after all."""
-    identity = await hub.admit(ConnectRequest(client_id=client_id, path=f"/ws/{client_id}", **fields))
-    hub.withdraw(identity)
+    identity = await hub.connections.admit(
+        ConnectRequest(client_id=client_id, path=f"/ws/{client_id}", **fields)
+    )
+    hub.connections.withdraw(identity)
     return identity
 
 
@@ -119,7 +121,7 @@ def test_a_hook_says_who_it_is() -> None:
                 "ann",
                 b'{"role":"admin"}',
             )
-            assert [c.id for c in hub.connections_of(user="ann")] == [id]
+            assert [c.id for c in hub.connections.of(user="ann")] == [id]
             await hub.publish("$user:ann", "hello")
             assert (await alice.hear("personal_notification"))["data"] == "hello"
             alice.vanish()

@@ -174,7 +174,7 @@ def test_one_that_is_not_let_in_leaves_nothing(failing: str) -> None:
         async with hub.lifespan():
             stage.fail(failing)
             with pytest.raises(BrokerUnavailable):
-                await hub.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
+                await hub.connections.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
             await settled()
             assert broker.subscribed == {ALL}
 
@@ -192,7 +192,9 @@ def test_one_that_gives_up_at_the_door_leaves_nothing(waits_for: str) -> None:
         hub, broker, stage = staged_hub()
         hub.on_connect(lambda _: Identity(user="ann"))
         async with hub.lifespan():
-            knocking = asyncio.create_task(hub.admit(ConnectRequest(client_id="alice", path="/ws/alice")))
+            knocking = asyncio.create_task(
+                hub.connections.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
+            )
             stage.at_step = lambda step: knocking.cancel() if step == waits_for else None
             await asyncio.wait([knocking])
             assert knocking.cancelled()
@@ -209,9 +211,9 @@ def test_one_that_was_let_in_and_did_not_come_leaves_nothing() -> None:
         hub, broker, _ = staged_hub()
         hub.on_connect(lambda _: Identity(user="ann"))
         async with hub.lifespan():
-            identity = await hub.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
+            identity = await hub.connections.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
             assert broker.subscribed == {ALL, "$client:alice", "$user:ann"}
-            hub.withdraw(identity)
+            hub.connections.withdraw(identity)
             await settled()
             assert broker.subscribed == {ALL}
             assert hub.total_connections == 0
@@ -234,7 +236,7 @@ def test_all_that_a_connection_held_is_let_go_of() -> None:
             assert hub.total_connections == 3
             for client in clients:
                 client.vanish()
-                assert client.connection not in hub.connections_of()
+                assert client.connection not in hub.connections.of()
             assert hub.total_connections == 0
             assert hub.groups() == {}
             assert len(hub.registry) == 0

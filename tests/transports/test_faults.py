@@ -193,9 +193,9 @@ def test_forwarded_addresses_are_believed_from_trusted_proxies_only() -> None:
     def address(server: Running) -> str:
         raw = RawClient(server)
         raw.handshake(X_Forwarded_For="6.6.6.6, 9.9.9.9, 127.0.0.1")
-        [connection] = eventually(lambda: server.look(server.hub.connections_of))
+        [connection] = eventually(lambda: server.look(server.hub.connections.of))
         raw.vanish()
-        eventually(lambda: not server.look(server.hub.connections_of))
+        eventually(lambda: not server.look(server.hub.connections.of))
         found: str = connection.address
         return found
 

@@ -28,7 +28,7 @@ def slow_member(server: Running, group: str) -> RawClient:
 
 
 def is_slow(server: Running) -> bool:
-    return bool(server.look(lambda: [c.slow for c in server.hub.connections_of()] == [True]))
+    return bool(server.look(lambda: [c.slow for c in server.hub.connections.of()] == [True]))
 
 
 def flood_until_slow(server: Running, group: str) -> int:
@@ -123,7 +123,7 @@ def test_pongs_do_not_pile_up() -> None:
         for _ in range(2000):
             raw.send_frame(b"x" * 125, 0x89)
         raw.send("ping")
-        [connection] = server.look(server.hub.connections_of)
+        [connection] = server.look(server.hub.connections.of)
         eventually(lambda: len(connection.outbox) > 0)
         buffered = server.look(connection.transport._transport.get_write_buffer_size)
         assert buffered < 100_000

@@ -23,7 +23,7 @@ from hubbub.core.channels import BadName, check_group, check_name
 from hubbub.core.codes import CloseReason
 from hubbub.core.messages import BadCommand, Member, Position, Publication
 from hubbub.http.body import decode_object
-from hubbub.hub import Hub, NotStarted, Refuse
+from hubbub.hub import Hub, Refuse
 
 BATCH_LIMIT: Final = 1000
 HISTORY_LIMIT: Final = 1000
@@ -267,7 +267,7 @@ async def channels(hub: Hub, request: ChannelsRequest) -> dict[str, Any]:
 async def info(hub: Hub, request: NoRequest) -> dict[str, Any]:
     """The nodes and what is on them."""
     groups = hub.groups()
-    users = {connection.session.user for connection in hub.connections_of()} - {""}
+    users = {connection.session.user for connection in hub.connections.of()} - {""}
     node = {
         "uid": hub.node_id,
         "name": f"{os.uname().nodename}_{os.getpid()}",
@@ -291,7 +291,7 @@ async def connections(hub: Hub, request: ConnectionsRequest) -> dict[str, Any]:
                 "channels": sorted(connection.session.channels),
                 "address": connection.address,
             }
-            for connection in hub.connections_of(user=request.user, client=request.client)
+            for connection in hub.connections.of(user=request.user, client=request.client)
         }
     }
 
@@ -364,8 +364,6 @@ async def answer(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
         return error_answer(exc.error or codes.BAD_REQUEST, exc.message)
     except Refuse as exc:
         return error_answer(exc.error, exc.reason)
-    except NotStarted as exc:
-        return error_answer(codes.INTERNAL, str(exc))
     except BrokerUnavailable as exc:
         return error_answer(codes.INTERNAL, f"the broker does not answer: {exc}")
 

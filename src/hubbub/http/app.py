@@ -118,7 +118,10 @@ def _add_api(router: APIRouter, hub: Hub) -> None:
 def _method_endpoint(hub: Hub, name: str) -> Any:
     async def endpoint(request: Request) -> Response:
         _check_key(hub, request)
-        return Json(await api.call(hub, name, await read_body(request)))
+        try:
+            return Json(await api.call(hub, name, await read_body(request)))
+        except NotStarted as exc:
+            raise HTTPException(503, str(exc)) from exc
 
     return endpoint
 

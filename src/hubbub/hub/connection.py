@@ -207,4 +207,4 @@ class Connection:
         self.session.close(reason)
         self.write = _nowhere
         self.outbox = None
-        self.hub.detach(self)
+        self.hub.connections.detach(self)

@@ -4,47 +4,36 @@ import asyncio
 import logging
 import secrets
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
 from hubbub.core import codes
-from hubbub.core.channels import BadName, Namespace, Namespaces, check_client_id, check_group, check_name
+from hubbub.core.channels import Namespace, Namespaces, check_client_id, check_group, check_name
 from hubbub.core.codes import CloseReason
-from hubbub.core.departures import Departures
 from hubbub.core.fanout import Fanout
-from hubbub.core.heartbeat import Heartbeat, Verdict
 from hubbub.core.messages import (
     ALL,
-    AreYouThere,
     BadCommand,
-    Connect,
-    Connected,
     Kind,
     Member,
     Position,
     Publication,
-    TimedOut,
     client_channel,
-    user_channel,
 )
 from hubbub.core.registry import Registry
-from hubbub.hub.background import quietly
 from hubbub.hub.commands import Commands
 from hubbub.hub.connection import Connection
-from hubbub.hub.hooks import ConnectRequest, Hook, Hooks, Identity, Refuse, RpcMethod, to_json
+from hubbub.hub.connections import Connections
+from hubbub.hub.hooks import Hook, Hooks, RpcMethod, to_json
 from hubbub.hub.interest import Interest
 from hubbub.hub.membership import Membership
 from hubbub.hub.options import Options
-from hubbub.hub.ports import Format, Transport
 from hubbub.observability import Metrics
-from hubbub.protocols.base import WireProtocol
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -90,18 +79,12 @@ class Hub:
         self.interest = Interest(self.broker, self.registry.__contains__)
         self.membership = Membership(self)
         self.commands = Commands(self)
+        self.connections = Connections(self)
         self.started_at = time.time()
         self._fanout: Fanout[Connection] = Fanout()
-        self._heartbeat: Heartbeat[Connection] = Heartbeat(
-            self.options.idle_timeout, self.options.grace_timeout
-        )
-        self._departures = Departures(lambda client_id: client_channel(client_id) in self.registry)
-        self._connections = 0
-        self._numbers = count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking = False
-        self._stopping = False
         self._room: asyncio.Event = asyncio.Event()
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
@@ -133,6 +116,7 @@ class Hub:
         if self._loop is not None:
             raise NotStarted("this hub has started already; make another one, or include this one once")
         self._loop = asyncio.get_running_loop()
+        self.connections.let_in()
         await self.broker.start(self)
         await self.interest.hold(ALL)
         self._housekeep(self._loop.time())
@@ -145,9 +129,7 @@ class Hub:
         Hub.running.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._stopping = True
-        for connection in self.registry.members(ALL):
-            connection.close(codes.SHUTDOWN)
+        self.connections.send_away()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.options.hook_timeout)
         for task in self._tasks:
@@ -155,7 +137,6 @@ class Hub:
         await self.interest.stop()
         await self.broker.stop()
         self._loop = None
-        self._stopping = False
 
     def on_connect(self, hook: F) -> F:
         """Ask `hook(request: ConnectRequest) -> Identity | None` about every client at the door."""
@@ -328,9 +309,14 @@ class Hub:
             raise BadCommand(sentence, error=codes.NOT_AVAILABLE)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has started and not stopped."""
+        return self._loop is not None
+
+    @property
     def total_connections(self) -> int:
         """Open connections on this node."""
-        return self._connections
+        return len(self.connections)
 
     def groups(self, pattern: str = "*") -> dict[str, int]:
         """Groups with members, by name, that fit a glob pattern."""
@@ -339,14 +325,6 @@ class Hub:
             for channel, members in self.registry.channels()
             if channel[0] != "$" and fnmatchcase(channel, pattern)
         }
-
-    def connections_of(self, *, client: str = "", user: str = "") -> list[Connection]:
-        """The connections of one client (or the one of that connection id), of one user, or all."""
-        if client:
-            found = self.registry.members(client_channel(client))
-            found = found or [c for c in self.registry.members(ALL) if c.id == client]
-            return [c for c in found if not user or c.session.user == user]
-        return self.registry.members(user_channel(user) if user else ALL)
 
     async def not_ready(self, timeout: float) -> str:
         """Why clients should not be sent to this node now; empty where they should."""
@@ -369,7 +347,7 @@ class Hub:
         self, *, client: str = "", user: str = "", reason: CloseReason = codes.FORCE_DISCONNECT
     ) -> int:
         """Close every connection of a client or a user; returns how many."""
-        found = self.connections_of(client=client, user=user)
+        found = self.connections.of(client=client, user=user)
         for connection in found:
             connection.close(reason)
         return len(found)
@@ -377,114 +355,14 @@ class Hub:
     async def subscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
         """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
         check_group(channel, "channel")
-        for connection in self.connections_of(client=client, user=user):
+        for connection in self.connections.of(client=client, user=user):
             await self.membership.join(connection, None, channel, ask=False)
 
     async def unsubscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
         """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""
         check_group(channel, "channel")
-        for connection in self.connections_of(client=client, user=user):
+        for connection in self.connections.of(client=client, user=user):
             await self.membership.remove(connection, channel, codes.REMOVED_BY_SERVER)
-
-    # Connections, for transports.
-
-    async def admit(self, request: ConnectRequest) -> Identity:
-        """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
-        if self._loop is None or self._stopping:
-            raise Refuse("the hub is not running; come back", status=503)
-        try:
-            if request.client_id is not None:
-                check_client_id(request.client_id)
-            identity = await self.hooks.identify(request) if self.hooks.connect else Identity()
-            client_id = identity.client_id or request.client_id or str(uuid.uuid4())
-            check_client_id(client_id)
-            if identity.user:
-                check_name(identity.user, "user")
-        except BadName as exc:
-            self.metrics.refused.inc()
-            raise Refuse(str(exc), status=400, code=codes.BAD_REQUEST.code) from exc
-        except Refuse:
-            self.metrics.refused.inc()
-            raise
-        admitted = Identity(user=identity.user, client_id=client_id, info=identity.info)
-        # Before the client is told that it is connected, it can be reached.
-        held: list[str] = []
-        try:
-            for channel in _channels_of(admitted):
-                await self.interest.hold(channel)
-                held.append(channel)
-        except BaseException:
-            for channel in held:
-                self.interest.let_go(channel)
-            raise
-        return admitted
-
-    def withdraw(self, identity: Identity) -> None:
-        """A client that was admitted did not come in after all."""
-        for channel in _channels_of(identity):
-            self.interest.let_go(channel)
-
-    def attach(
-        self,
-        transport: Transport,
-        protocol: WireProtocol,
-        format: Format,
-        identity: Identity,
-        address: str = "",
-        preface: bytes = b"",
-    ) -> Connection:
-        """A client that was admitted is in: greet it and listen to it.
-
-        `preface` goes out in front of the greeting, in the same write.
-        """
-        self._connections += 1
-        connection = Connection(
-            self,
-            transport,
-            protocol,
-            format,
-            number=next(self._numbers),
-            address=address,
-            info=identity.info,
-        )
-        client_id = identity.client_id or ""
-        connection.session.receive(Connect(client_id, identity.user))
-        self._heartbeat.watch(connection, self.now())
-        self.metrics.opened()
-        greeting = Connected(client_id, self.timestamp(), self._connections)
-        self.metrics.replied(greeting)
-        connection.write(preface + format.frame(greeting))
-        for channel in self._own_channels(connection):
-            self.registry.join(connection, channel)
-        self.withdraw(identity)
-        if self._stopping:
-            connection.close(codes.SHUTDOWN)  # it was at the door when the others were sent away
-        return connection
-
-    def detach(self, connection: Connection) -> None:
-        """A connection has ended: whatever it held is let go of, now; the rest of the world hears later."""
-        self._connections -= 1
-        self._heartbeat.forget(connection)
-        reason = connection.closed_with or codes.ABNORMAL
-        self.metrics.closed(reason.code)
-        groups = self.membership.forget_all(connection)
-        for channel in self._own_channels(connection):
-            if self.registry.leave(connection, channel):
-                self.interest.release(channel)
-        session = connection.session
-        if self.options.announce_disconnects and client_channel(session.client_id) not in self.registry:
-            self._departures.add(session.client_id)
-        if groups:
-            self.spawn(self.membership.departed_all(connection, groups))
-        for hook in self.hooks.disconnect:
-            call = self.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
-            self.spawn(quietly(call, "a disconnect hook"))
-
-    def _own_channels(self, connection: Connection) -> Iterable[str]:
-        yield ALL
-        yield client_channel(connection.session.client_id)
-        if connection.session.user:
-            yield user_channel(connection.session.user)
 
     # Time.
 
@@ -498,35 +376,13 @@ class Hub:
         return datetime.now(UTC).isoformat()
 
     def _housekeep(self, expected: float) -> None:
-        """Everything that happens by the clock: heartbeats, announcements, the loop's own lag."""
+        """Everything that happens by the clock: the connections' signs of life, the loop's own lag."""
         assert self._loop is not None
         now = self._loop.time()
         self.metrics.lag.observe(max(0.0, now - expected))
-        for connection, verdict in self._heartbeat.due(now):
-            if verdict is Verdict.ASK:
-                frame = connection.format.frame(AreYouThere(self.timestamp()))
-                connection.send_frame(frame + connection.format.probe)
-            else:
-                silent = self.options.idle_timeout + self.options.grace_timeout
-                connection.send(TimedOut(f"no sign of life for {silent:g} seconds"))
-                connection.close(codes.NO_SIGN_OF_LIFE)
-        if not self._connections:
-            self._departures.clear()
-        departed = self._departures.take(now) if self._departures else None
-        if departed is not None:
-            self.spawn(quietly(self._announce(*departed), "announcing departures"))
-        at = now + self._heartbeat.resolution
+        self.connections.look_after(now)
+        at = now + self.connections.resolution
         self._timer = self._loop.call_at(at, self._housekeep, at)
-
-    async def _announce(self, ids: list[str], unnamed: int) -> None:
-        data: dict[str, Any] = {
-            "event": "client_disconnected",
-            "client_id": ids[0],
-            "timestamp": self.timestamp(),
-        }
-        if len(ids) > 1 or unnamed:
-            data |= {"client_ids": ids, "unnamed": unnamed}
-        await self.publish_raw(ALL, to_json(data), kind=Kind.SYSTEM)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background, and hold on to it until it is done."""
@@ -537,18 +393,9 @@ class Hub:
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         return {
-            "websocket_connections_total": ("Open connections.", lambda: self._connections),
+            "websocket_connections_total": ("Open connections.", lambda: len(self.connections)),
             "hubbub_channels": ("Channels with listeners.", lambda: len(self.registry)),
             "hubbub_groups": ("Groups with members.", lambda: len(self.groups())),
-            "hubbub_subscriptions": (
-                "Group memberships.",
-                lambda: sum(self.groups().values()),
-            ),
+            "hubbub_subscriptions": ("Group memberships.", lambda: sum(self.groups().values())),
             "hubbub_backlog_bytes": ("Bytes waiting for a fan-out.", lambda: self._fanout.backlog),
         }
-
-
-def _channels_of(identity: Identity) -> list[str]:
-    """The channels that are a client's own."""
-    channels = [client_channel(identity.client_id or "")]
-    return [*channels, user_channel(identity.user)] if identity.user else channels

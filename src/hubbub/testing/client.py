@@ -35,8 +35,8 @@ class MemoryClient:
     async def __aenter__(self) -> Self:
         """Connect; raises `Refuse` where the hub does not let the client in."""
         protocol, _ = choose(())
-        identity = await self._hub.admit(self._request)
-        self._connection = self._hub.attach(self, protocol, websocket_format(protocol), identity)
+        identity = await self._hub.connections.admit(self._request)
+        self._connection = self._hub.connections.attach(self, protocol, websocket_format(protocol), identity)
         await self.receive("connection_established")
         return self
 

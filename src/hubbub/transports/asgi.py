@@ -143,7 +143,7 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
         return
     try:
         async with asyncio.timeout(hub.options.handshake_timeout):
-            identity = await hub.admit(connect_request(client_id, target, headers, address))
+            identity = await hub.connections.admit(connect_request(client_id, target, headers, address))
     except Refuse as exc:
         await _deny(websocket, exc.status, f"{exc.reason}\n")
         return
@@ -154,10 +154,10 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
     try:
         await websocket.accept(named)
     except BaseException:
-        hub.withdraw(identity)
+        hub.connections.withdraw(identity)
         raise
     transport = AsgiTransport(websocket, binary=protocol.binary)
-    connection = hub.attach(transport, protocol, websocket_format(protocol), identity, address)
+    connection = hub.connections.attach(transport, protocol, websocket_format(protocol), identity, address)
     await transport.run(connection, hub.options.close_timeout)
 
 

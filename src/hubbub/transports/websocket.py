@@ -170,7 +170,7 @@ class WebSocketTransport(asyncio.Protocol):
         hub = self._hub
         try:
             async with asyncio.timeout(hub.options.handshake_timeout):
-                identity = await hub.admit(request)
+                identity = await hub.connections.admit(request)
         except Refuse as exc:
             self._reject(self._ws.reject(exc.status, f"{exc.reason}\n"))
             return
@@ -179,7 +179,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._reject(self._ws.reject(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
             return
         if self._transport.is_closing():
-            hub.withdraw(identity)
+            hub.connections.withdraw(identity)
             return
         window_bits = 0
         for extension in self._ws.extensions:
@@ -187,7 +187,7 @@ class WebSocketTransport(asyncio.Protocol):
                 # zlib has no raw window of 8 bits; plain frames are legal whatever was negotiated.
                 window_bits = extension.local_max_window_bits if extension.local_max_window_bits > 8 else 0
         self._write_directly()
-        self._connection = hub.attach(
+        self._connection = hub.connections.attach(
             self,
             protocol,
             websocket_format(protocol, window_bits),
