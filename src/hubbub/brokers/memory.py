@@ -5,6 +5,8 @@ import string
 import time
 from collections.abc import Callable
 
+from msgspec import Raw
+
 from hubbub.brokers.base import HistoryPage, PublishOptions, Sink
 from hubbub.core.messages import Member, Position, Publication
 from hubbub.core.stream import Stream
@@ -112,10 +114,13 @@ class MemoryPresence:
     """Who is in which channel of this process."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, dict[str, Member]] = {}
+        # Tuples: msgspec hoards freed structs, two thousand of a size, and those lie strewn over memory that
+        # could be given back when a crowd has left.
+        self._channels: dict[str, dict[str, tuple[str, str, Raw | None]]] = {}
 
     async def add(self, channel: str, connection_id: str, member: Member) -> None:
-        self._channels.setdefault(channel, {})[connection_id] = member
+        entry = (member.client_id, member.user, member.info)
+        self._channels.setdefault(channel, {})[connection_id] = entry
 
     async def remove(self, channel: str, connection_id: str) -> None:
         members = self._channels.get(channel)
@@ -125,11 +130,11 @@ class MemoryPresence:
                 del self._channels[channel]
 
     async def list(self, channel: str) -> dict[str, Member]:
-        return dict(self._channels.get(channel, {}))
+        return {id: Member(*entry) for id, entry in self._channels.get(channel, {}).items()}
 
     async def count(self, channel: str) -> tuple[int, int]:
         members = self._channels.get(channel, {})
-        return len(members), len({member.client_id for member in members.values()})
+        return len(members), len({client_id for client_id, _, _ in members.values()})
 
 
 def open_memory(url: str) -> tuple[MemoryBroker, MemoryPresence]:
