@@ -22,4 +22,5 @@ class ApiKeys:
         if not given and scheme.lower() == "apikey":
             given = credentials.strip()
         # Every key is compared, whatever the earlier ones said.
-        return sum(hmac.compare_digest(given.encode(), key) for key in self._keys) > 0
+        # Headers are read as Latin-1, whatever the client meant.
+        return sum(hmac.compare_digest(given.encode("latin-1"), key) for key in self._keys) > 0

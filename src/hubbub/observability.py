@@ -92,7 +92,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._sent = Counter(
             "websocket_messages_sent",
-            "Messages delivered to connections, by message type.",
+            "Messages given to connections, by message type; what of them was dropped is in hubbub_dropped.",
             ["message_type"],
             registry=registry,
         )

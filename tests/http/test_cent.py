@@ -105,9 +105,6 @@ def test_errors_and_keys(site: Site, sdk: Any) -> None:
     stranger._session.close()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="DEFECT: the SDK wants `replies` at the top, they are under `result`"
-)
 @pytest.mark.parametrize("parallel", [False, True])
 def test_batch(sdk: Any, parallel: bool) -> None:
     """Each reply in the type of its request."""
@@ -122,11 +119,6 @@ def test_batch(sdk: Any, parallel: bool) -> None:
     assert len(info.nodes) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=cent.CentDecodeError,
-    reason="DEFECT: the SDK wants `transport` and `protocol` of each connection",
-)
 def test_connections(site: Site, sdk: Any) -> None:
     """Of a user, or of all; the SDK wants an expression, which is passed over."""
     with site.client("alice"):

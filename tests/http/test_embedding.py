@@ -83,11 +83,6 @@ def test_a_refusal_is_the_status_of_the_handshake(site: Site, status: int) -> No
     assert (refused.value.response.body or b"").decode() == "nö: not today\n"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="DEFECT: a status that Python has no name for ends in an exception, and the socket hangs",
-)
 @pytest.mark.parametrize("status", [499])
 def test_any_status_will_do(site: Site, status: int) -> None:
     """Those that others have made up as well: 419, 460 and 499 are in use."""

@@ -57,9 +57,6 @@ def test_a_key_opens(right: str) -> None:
     assert [answer.status_code for answer in post(GUARDED, RIGHT[right])] == [200, 200, 200, 200, 200, 404]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DEFECT: headers are read as Latin-1 and compared as UTF-8: such a key opens nothing"
-)
 def test_a_key_may_be_any_text() -> None:
     """What a client sends of it is UTF-8."""
     key = "schlüssel"

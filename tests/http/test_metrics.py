@@ -334,9 +334,6 @@ def test_drops_are_counted_by_policy(policy: SlowPolicy) -> None:
     run(scenario())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DEFECT: a publication that was dropped, or waits in an outbox, counts as delivered"
-)
 def test_what_was_dropped_is_not_delivered() -> None:
     """A message counts as sent or as dropped, never as both."""
 
@@ -357,9 +354,6 @@ def test_what_was_dropped_is_not_delivered() -> None:
     run(scenario())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DEFECT: these three are written past the counting, their labels stay at 0 for ever"
-)
 @pytest.mark.parametrize("message_type", ["ping", "disconnect", "messages_dropped"])
 def test_what_the_server_says_by_itself_is_counted(message_type: str) -> None:
     """As everything else that is given to a connection."""
@@ -442,7 +436,6 @@ def _series(text: str) -> set[str]:
     return {line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
 
 
-@pytest.mark.xfail(strict=True, reason="DEFECT: the errors that a session answers by itself are not counted")
 def test_refusals_and_errors() -> None:
     """Handshakes turned away, and error answers by code."""
 

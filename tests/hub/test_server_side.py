@@ -319,11 +319,6 @@ def test_a_join_that_the_broker_fails_changes_nothing() -> None:
     run(scenario())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="DEFECT: a hook runs in its connection's turn, and what it does to the same one waits for it",
-)
 @pytest.mark.parametrize("hook", ["subscribe", "unsubscribe"])
 def test_a_hook_may_act_on_the_client_it_is_asked_about(hook: str) -> None:
     """Who joins the lobby is put into another group as well, and taken out of it again."""

@@ -290,6 +290,8 @@ async def connections(hub: Hub, request: ConnectionsRequest) -> dict[str, Any]:
                 "user": connection.session.user,
                 "channels": sorted(connection.session.channels),
                 "address": connection.address,
+                "transport": "websocket",
+                "protocol": "json",
             }
             for connection in hub.connections.of(user=request.user, client=request.client)
         }
@@ -351,7 +353,9 @@ async def call(hub: Hub, name: str, body: bytes | Raw) -> dict[str, Any]:
         request = decode_object(bytes(body), method.request)
     except msgspec.ValidationError as exc:
         return error_answer(codes.BAD_REQUEST, f"{name}: {exc}")
-    return await answer(method.perform(hub, request))
+    reply = await answer(method.perform(hub, request))
+    # A batch is no method: its replies stand at the top, as published SDKs expect.
+    return reply["result"] if name == "batch" and "result" in reply else reply
 
 
 async def answer(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:

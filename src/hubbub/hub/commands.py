@@ -64,7 +64,6 @@ class Commands:
                 else:
                     connection.waiting.append(command)
         except BadCommand as exc:
-            self._hub.metrics.failed((exc.error or codes.BAD_REQUEST).code)
             connection.apply(connection.session.fault(exc))
         if connection.waiting is None:
             self._hub.metrics.processing.observe(time.perf_counter() - started)
@@ -112,7 +111,6 @@ class Commands:
             self._fail(connection, id, codes.INTERNAL)
 
     def _fail(self, connection: Connection, id: CommandId, error: Error, sentence: str = "") -> None:
-        self._hub.metrics.failed(error.code)
         connection.send(Failed(id, error, sentence))
 
     def _execute(self, connection: Connection, command: Command) -> Coroutine[Any, Any, None]:

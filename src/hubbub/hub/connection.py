@@ -9,7 +9,7 @@ from hubbub.core import codes
 from hubbub.core.channels import SlowPolicy
 from hubbub.core.codes import CloseReason
 from hubbub.core.fanout import Encoded
-from hubbub.core.messages import Command, Disconnecting, Dropped, Member, Message
+from hubbub.core.messages import Command, Disconnecting, Dropped, Failed, Member, Message
 from hubbub.core.outbox import Outbox, Outcome
 from hubbub.core.session import Close, Effect, Perform, Send, Session
 from hubbub.hub.hooks import SessionInfo, to_json
@@ -131,7 +131,10 @@ class Connection:
         outbox, self.outbox = self.outbox, None
         if outbox is None or not self.open:
             return
-        told = [self.format.frame(Dropped(channel, n)) for channel, n in outbox.take_dropped().items()]
+        gaps = [Dropped(channel, count) for channel, count in outbox.take_dropped().items()]
+        for gap in gaps:
+            self.hub.metrics.replied(gap)
+        told = [self.format.frame(gap) for gap in gaps]
         waited = outbox.take_all()
         if told or waited:
             self.write(b"".join((*told, waited)))
@@ -147,6 +150,8 @@ class Connection:
         if self.closed_with is not None:
             return
         self.hub.metrics.replied(message)
+        if isinstance(message, Failed):
+            self.hub.metrics.failed(message.error.code)
         self.send_frame(self.format.frame(message))
 
     def send_frame(self, frame: bytes) -> None:
@@ -185,7 +190,7 @@ class Connection:
         if self.closed_with is not None:
             return
         if not self.slow and reason.code >= 3000:
-            self.write(self.format.frame(Disconnecting(reason)))
+            self.send(Disconnecting(reason))
         self._end(reason)
         self.transport.close(reason.code, reason.reason)
 

@@ -177,8 +177,9 @@ class Connections:
         hub = self._hub
         for connection, verdict in self._heartbeat.due(now):
             if verdict is Verdict.ASK:
-                frame = connection.format.frame(AreYouThere(hub.timestamp()))
-                connection.send_frame(frame + connection.format.probe)
+                question = AreYouThere(hub.timestamp())
+                hub.metrics.replied(question)
+                connection.send_frame(connection.format.frame(question) + connection.format.probe)
             else:
                 silent = hub.options.idle_timeout + hub.options.grace_timeout
                 connection.send(TimedOut(f"no sign of life for {silent:g} seconds"))

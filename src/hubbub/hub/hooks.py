@@ -85,6 +85,7 @@ class _Pattern:
 
     def __init__(self, pattern: str, hook: Hook) -> None:
         self.hook = hook
+        self.pattern = pattern
         parts = re.split(r"\{(\w+)\}", pattern)
         regex = "".join(f"(?P<{part}>[^:]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
         self._match = re.compile(regex).fullmatch
@@ -92,7 +93,10 @@ class _Pattern:
         self._types = {name: hints.get(name, str) for name in parts[1::2]}
 
     def match(self, channel: str) -> dict[str, Any] | None:
-        """The pattern's fields for this channel, None where it does not match."""
+        """The pattern's fields for this channel, None where it does not match.
+
+        Raises `Refuse` for a channel of its shape whose fields are not of their types.
+        """
         match = self._match(channel)
         if match is None:
             return None
@@ -101,8 +105,9 @@ class _Pattern:
                 name: msgspec.convert(value, self._types[name], strict=False)
                 for name, value in match.groupdict().items()
             }
-        except msgspec.ValidationError:
-            return None
+        except msgspec.ValidationError as exc:
+            # A hook guards this shape of name. Passed over, it would let in what it was never asked about.
+            raise Refuse(f"{channel!r} does not fit {self.pattern!r}: {exc}") from exc
 
 
 class ChannelHooks(Generic[H]):
@@ -210,6 +215,13 @@ class Hooks:
         hook, fields = found
         if await self.call(lambda: hook(session, *arguments, **fields)) is False:
             raise Refuse(codes.PERMISSION_DENIED.message)
+
+    async def tell(self, hooks: ChannelHooks[Hook], session: SessionInfo, channel: str) -> None:
+        """Call the hook for this channel; nobody waits for its answer."""
+        found = hooks.find(channel)
+        if found is not None:
+            hook, fields = found
+            await self.call(lambda: hook(session, **fields))
 
 
 def to_json(value: object) -> Raw:

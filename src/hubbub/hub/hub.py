@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from weakref import WeakSet
 
+from msgspec import Raw
+
 from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
 from hubbub.core import codes
 from hubbub.core.channels import Namespace, Namespaces, check_client_id, check_group, check_name
@@ -235,6 +237,8 @@ class Hub:
         await self._room.wait()
         namespace = self.namespaces.of(channel)
         ephemeral = skip_history or kind in (Kind.JOINED, Kind.LEFT)
+        if namespace.has_history and isinstance(data, Raw):
+            data = data.copy()  # else what is kept would keep the whole request it came in
         publication = Publication(
             channel=channel,
             data=data,

@@ -59,6 +59,10 @@ class Membership:
         With `ask`, hooks may say no. Raises `Refuse` where one does and `BrokerUnavailable` where the broker
         does not answer; then nothing has changed.
         """
+        hooks = self._hub.hooks
+        if ask and hooks.subscribe and channel not in connection.session.channels:
+            # Before the turn, since a hook may itself act on this client.
+            await hooks.allow(hooks.subscribe, connection.describe(), channel)
         async with self._turn(connection):
             if channel in connection.session.channels:
                 await self._join_again(connection, id, channel, recover)
@@ -67,7 +71,7 @@ class Membership:
                 return
             connection.session.channels[channel] = Stage.JOINING
             try:
-                await self._enter(connection, id, channel, recover, ask=ask)
+                await self._enter(connection, id, channel, recover)
             finally:
                 if connection.session.channels.get(channel) is Stage.JOINING:
                     del connection.session.channels[channel]
@@ -126,11 +130,9 @@ class Membership:
         connection.send(Subscribed(id, channel, position, None if recover is None else False))
 
     async def _enter(
-        self, connection: Connection, id: CommandId, channel: str, recover: Position | None, *, ask: bool
+        self, connection: Connection, id: CommandId, channel: str, recover: Position | None
     ) -> None:
         hub = self._hub
-        if ask and hub.hooks.subscribe:
-            await hub.hooks.allow(hub.hooks.subscribe, connection.describe(), channel)
         await hub.interest.hold(channel)
         try:
             if hub.namespaces.of(channel).has_history:
@@ -203,8 +205,6 @@ class Membership:
         if stage is Stage.ANNOUNCED:
             left = hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.LEFT)
             await quietly(left, "announcing a departure")
-        found = hub.hooks.unsubscribe.find(channel)
-        if found is not None:
-            hook, fields = found
-            call = hub.hooks.call(lambda: hook(connection.describe(), **fields))
-            await quietly(call, "an unsubscribe hook")
+        # By itself, since a hook may itself act on this client, whose turn this is.
+        told = hub.hooks.tell(hub.hooks.unsubscribe, connection.describe(), channel)
+        hub.spawn(quietly(told, "an unsubscribe hook"))

@@ -20,6 +20,7 @@ from http import HTTPStatus
 from typing import Final
 
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -153,7 +154,7 @@ class WebSocketTransport(asyncio.Protocol):
         if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
             hub.metrics.refused.inc()
             sentence = origin_refusal(headers.get("origin"))
-            self._reject(self._ws.reject(HTTPStatus.FORBIDDEN, sentence))
+            self._reject(_refusal(HTTPStatus.FORBIDDEN, sentence))
         else:
             forwarded = request.headers.get_all("x-forwarded-for")
             address = client_address(peer, forwarded, hub.options) if forwarded else peer
@@ -172,11 +173,11 @@ class WebSocketTransport(asyncio.Protocol):
             async with asyncio.timeout(hub.options.handshake_timeout):
                 identity = await hub.connections.admit(request)
         except Refuse as exc:
-            self._reject(self._ws.reject(exc.status, f"{exc.reason}\n"))
+            self._reject(_refusal(exc.status, f"{exc.reason}\n"))
             return
         except Exception:
             logger.exception("letting a client in failed")
-            self._reject(self._ws.reject(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
+            self._reject(_refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
             return
         if self._transport.is_closing():
             hub.connections.withdraw(identity)
@@ -335,6 +336,20 @@ class WebSocketTransport(asyncio.Protocol):
         # Where the loop could write it all at once it never reports back-pressure, nor its end.
         if not self._transport.is_closing() and self._transport.get_write_buffer_size() == 0:
             self.resume_writing()
+
+
+def _refusal(status: int, text: str) -> Response:
+    """An HTTP answer in place of a handshake's; any status will do, also one that Python has no name for."""
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"
+    body = text.encode()
+    headers = Headers(
+        {
+            "Connection": "close",
+            "Content-Length": str(len(body)),
+            "Content-Type": "text/plain; charset=utf-8",
+        }
+    )
+    return Response(status, phrase, headers, body)
 
 
 def _nowhere(data: bytes) -> None:
