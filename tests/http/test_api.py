@@ -465,6 +465,8 @@ def test_connections_lists_them() -> None:
                 "user": "ann",
                 "channels": ["a", "news"],
                 "address": "192.0.2.7",
+                "transport": "websocket",
+                "protocol": "json",
             }
 
     run(scenario())
