@@ -3,8 +3,8 @@
 Theory of operation. A channel with something to send is a *job*. `Fanout.tick` is one turn of the event loop:
 it gives every active job in turn a slice of its members, up to a budget, and returns. When a job begins, it
 takes *all* publications that have gathered for its channel and joins their frames once; so a burst, or a loop
-that lags, batches by itself, and at low load nothing waits. A slice is short enough (96 writes are about
-1.5 ms) that a small channel is served while a large one is under way, and no turn holds up reading for long.
+that lags, batches by itself, and at low load nothing waits. A slice is short enough (64 writes are about
+1 ms) that a small channel is served while a large one is under way, and no turn holds up reading for long.
 
 What a member gets is fixed by when it joined. A job runs over a snapshot of the members, so whoever joins
 while it runs is not in it; publications that still wait were published before the newcomer joined, and
@@ -22,9 +22,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from hubbub.core.channels import SlowPolicy
 from hubbub.core.messages import Publication
 
-SLICE = 96
+SLICE = 64
 """Members that one job serves before the next job has its turn."""
-BUDGET = 192
+BUDGET = 128
 """Members that all jobs together serve in one turn of the event loop."""
 BATCH_BYTES = 256 * 1024
 """Publications of one channel that are joined into one write, in bytes of data."""
