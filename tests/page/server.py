@@ -26,7 +26,7 @@ class RunningServer:
         """Call a method of the server API and return its result."""
         answer = self._http.post(f"{self.url}api/{method}", json=request).raise_for_status().json()
         assert "error" not in answer, answer
-        return answer["result"]
+        return answer.get("result", answer)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from hubbub.core.session import Session
 from hubbub.hub import Hub, Identity, Options, SessionInfo
 from hubbub.hub.connection import Connection
+from hubbub.transports.websocket import WebSocketTransport
 
 from .clients import RawClient
 from .serving import SERVERS, Running, eventually, serving
@@ -33,8 +33,8 @@ def left_behind(server: Running) -> dict[str, int]:
             "taps": len(hub.membership._taps),
             "turns": len(hub.membership._turns),
             "tasks": len(hub._tasks),
-            "connection objects": sum(type(o) is Connection for o in objects),
-            "session objects": sum(type(o) is Session for o in objects),
+            "connection objects": sum(type(o) is Connection and o.hub is hub for o in objects),
+            "transport objects": sum(type(o) is WebSocketTransport and o._hub is hub for o in objects),
             "pending fan-out": hub._fanout.backlog,
         }
 
