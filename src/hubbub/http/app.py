@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.exceptions import HTTPException
 
 from hubbub import __version__
-from hubbub.auth import ApiKeys
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.channels import BadName
@@ -140,7 +139,7 @@ def _add_health(router: APIRouter, hub: Hub) -> None:
 
 
 def _check_key(hub: Hub, request: Request) -> None:
-    if not ApiKeys(hub.options.api_keys).allow(request.headers):
+    if not hub.api_keys.allow(request.headers):
         raise HTTPException(401, "an API key is needed: send it as X-API-Key")
 
 

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 from msgspec import Raw
 
+from hubbub.auth import ApiKeys
 from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
 from hubbub.core import codes
 from hubbub.core.channels import Namespace, Namespaces, check_client_id, check_group, check_name
@@ -76,6 +77,7 @@ class Hub:
         self.presence_store: Presence
         self.broker, self.presence_store = open_broker(broker)
         self.metrics = Metrics()
+        self.api_keys = ApiKeys(self.options.api_keys)
         self.hooks = Hooks(self.options.hook_timeout)
         self.registry: Registry[Connection] = Registry(lambda c: self.namespaces.of(c).slow_policy)
         self.interest = Interest(self.broker, self.registry.__contains__)
@@ -198,7 +200,8 @@ class Hub:
         `backlog_bytes` to send. Raises `BadName` for a channel that is not legal and `BrokerUnavailable`.
         """
         check_name(channel, "channel")
-        to_json(tags)  # what cannot be said on the wire fails here, at the publisher's
+        if tags:
+            to_json(tags)  # what cannot be said on the wire fails here, at the publisher's
         return await self.publish_raw(
             channel,
             to_json(data),

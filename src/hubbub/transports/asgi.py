@@ -40,7 +40,6 @@ class AsgiTransport:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._closing: CloseReason | None = None
-        self._written = asyncio.Event()
         self.connection: Connection | None = None
 
     def write(self, data: bytes) -> None:
