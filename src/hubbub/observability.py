@@ -67,6 +67,8 @@ def message_type(publication: Publication) -> str:
             return "member_joined"
         case Kind.LEFT:
             return "member_left"
+        case Kind.GAP:
+            return "group_joined"
         case Kind.MESSAGE if publication.channel == ALL:
             return "broadcast_message"
         case Kind.MESSAGE if publication.channel[0] == "$":
@@ -116,6 +118,15 @@ class Metrics:
             "hubbub_connections_closed", "Connections ended, by code.", ["code"], registry=registry
         )
         self.refused = Counter("hubbub_connections_refused", "Handshakes turned away.", registry=registry)
+        self.garbage = Counter(
+            "hubbub_broker_garbage", "What came through the broker and no node has sent.", registry=registry
+        )
+        self._healed = Counter(
+            "hubbub_healed", "Publications lost on the way and had again from the history.", registry=registry
+        )
+        self._gaps = Counter(
+            "hubbub_gaps", "Losses that could not be healed, and were told to members.", registry=registry
+        )
         self._errors = Counter(
             "hubbub_error_answers", "Error answers to commands, by code.", ["code"], registry=registry
         )
@@ -166,6 +177,11 @@ class Metrics:
     def dropped(self, policy: SlowPolicy, count: int) -> None:
         """Publications were not delivered to a slow connection."""
         self._dropped.labels(policy.value).inc(count)
+
+    def mended(self, healed: int, gaps: int) -> None:
+        """A gap was closed with so many publications, or told."""
+        self._healed.inc(healed)
+        self._gaps.inc(gaps)
 
     def opened(self) -> None:
         """A connection was let in."""

@@ -1,13 +1,12 @@
 """The broker and presence of a single process: everything is in its memory and goes with it."""
 
-import secrets
-import string
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec import Raw
 
-from hubbub.brokers.base import HistoryPage, PublishOptions, Sink
+from hubbub.brokers.base import HistoryPage, PublishOptions, Sink, new_epoch
 from hubbub.core.messages import Member, Position, Publication
 from hubbub.core.stream import Stream
 
@@ -15,11 +14,6 @@ STREAM_TTL = 3600.0
 """Seconds that an unused channel's position outlives its publications."""
 SWEEP_INTERVAL = 10.0
 """Seconds between two looks for what has outlived its time."""
-
-
-def new_epoch() -> str:
-    """A name for a history that begins: 8 random letters."""
-    return "".join(secrets.choice(string.ascii_letters) for _ in range(8))
 
 
 class MemoryBroker:
@@ -34,7 +28,7 @@ class MemoryBroker:
         self._results: dict[tuple[str, str], tuple[float, Position | None]] = {}
         self._swept = clock()
 
-    async def start(self, sink: Sink) -> None:
+    async def start(self, sink: Sink, node_id: str) -> None:
         self._sink = sink
 
     async def stop(self) -> None:
@@ -68,7 +62,7 @@ class MemoryBroker:
             self._results.pop(result, None)
             self._results[result] = (now + options.idempotency_ttl, position)
         if self._sink is not None and channel in self._subscribed:
-            self._sink.deliver(publication)
+            self._sink.deliver(publication, "" if position is None else position.epoch)
         return position
 
     async def history(
@@ -77,12 +71,25 @@ class MemoryBroker:
         now = self._clock()
         stream = self._stream(channel, now)
         stream.expire(now)
-        offset = since.offset if since is not None and since.epoch == stream.epoch else None
-        return HistoryPage(stream.read(since=offset, limit=limit, reverse=reverse), stream.position)
+        if since is not None and (since.epoch != stream.epoch or not 0 <= since.offset <= stream.top):
+            since = None
+        offset = None if since is None else since.offset
+        publications = stream.read(since=offset, limit=limit, reverse=reverse)
+        return HistoryPage(publications, stream.position, since)
+
+    async def positions(self, channels: Collection[str]) -> dict[str, Position]:
+        return {c: self._streams[c].position for c in channels if c in self._streams}
 
     async def remove_history(self, channel: str) -> None:
         if channel in self._streams:
             self._streams[channel].clear()
+
+    async def control(self, message: bytes, node_id: str = "") -> None:
+        if self._sink is not None:
+            self._sink.control(message)
+
+    async def deserted(self, channels: Collection[str]) -> list[str]:
+        return [channel for channel in channels if channel not in self._subscribed]
 
     async def ping(self) -> None:
         return None
@@ -113,10 +120,18 @@ class MemoryBroker:
 class MemoryPresence:
     """Who is in which channel of this process."""
 
+    refresh_interval = math.inf
+
     def __init__(self) -> None:
         # Tuples: msgspec hoards freed structs, two thousand of a size, and those lie strewn over memory that
         # could be given back when a crowd has left.
         self._channels: dict[str, dict[str, tuple[str, str, Raw | None]]] = {}
+
+    async def start(self, node_id: str) -> None:
+        return None
+
+    async def stop(self) -> None:
+        return None
 
     async def add(self, channel: str, connection_id: str, member: Member) -> None:
         entry = (member.client_id, member.user, member.info)
@@ -128,6 +143,14 @@ class MemoryPresence:
             members.pop(connection_id, None)
             if not members:
                 del self._channels[channel]
+
+    async def replace(self, channel: str, members: Mapping[str, Member]) -> None:
+        self._channels.pop(channel, None)
+        for id, member in members.items():
+            await self.add(channel, id, member)
+
+    async def refresh(self, channels: Collection[str]) -> list[str]:
+        return []
 
     async def list(self, channel: str) -> dict[str, Member]:
         return {id: Member(*entry) for id, entry in self._channels.get(channel, {}).items()}

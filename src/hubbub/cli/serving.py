@@ -15,7 +15,7 @@ from rich.text import Text
 from uvicorn.logging import DefaultFormatter
 
 from hubbub import __version__
-from hubbub.brokers.base import UnknownBroker
+from hubbub.brokers.base import BadBroker
 from hubbub.cli.ends import SaidNo, WrongUsage
 from hubbub.cli.output import complain, console
 from hubbub.cli.target import load
@@ -32,7 +32,7 @@ def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
         check_tls(settings)
         app = build_app(settings) if target is None else load(target)
         listener = listen(settings.host, settings.port)
-    except UnknownBroker as exc:
+    except BadBroker as exc:
         raise WrongUsage(f"{broker_label}: {exc}") from exc
     except CannotServe as exc:
         raise WrongUsage(str(exc)) from exc

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from hubbub.brokers.base import UnknownBroker
+from hubbub.brokers.base import BadBroker
 from hubbub.cli.ends import SaidNo, WrongUsage
 from hubbub.hub import Hub
 
@@ -34,7 +34,7 @@ def load(target: str) -> Any:
 def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
-    except UnknownBroker as exc:
+    except BadBroker as exc:
         raise WrongUsage(f"{name}: {exc}") from exc
     except Exception as exc:
         if isinstance(exc, ModuleNotFoundError) and _is_of(exc.name, name):

@@ -68,6 +68,7 @@ NO_SIGN_OF_LIFE: Final = CloseReason(3012, "no sign of life")
 
 # Close codes after which a client stops.
 BAD_PROTOCOL: Final = CloseReason(3501, "bad request")
+STALE: Final = CloseReason(3502, "stale")
 FORCE_DISCONNECT: Final = CloseReason(3503, "force disconnect")
 TOO_MANY_ERRORS: Final = CloseReason(3509, "too many errors")
 

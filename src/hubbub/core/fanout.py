@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hubbub.core.channels import SlowPolicy
-from hubbub.core.messages import Publication
+from hubbub.core.messages import Kind, Publication
 
 SLICE = 64
 """Members that one job serves before the next job has its turn."""
@@ -129,7 +129,18 @@ class _Job(Generic[M]):
 class Audience(Generic[M]):
     """The members of one channel on this node, and what is on its way to them."""
 
-    __slots__ = ("_floors", "_job", "_late", "_pending", "_snapshot", "channel", "members", "policy", "top")
+    __slots__ = (
+        "_epoch",
+        "_floors",
+        "_job",
+        "_late",
+        "_pending",
+        "_snapshot",
+        "channel",
+        "members",
+        "policy",
+        "top",
+    )
 
     def __init__(self, channel: str, policy: SlowPolicy = SlowPolicy.DISCONNECT) -> None:
         self.channel = channel
@@ -139,8 +150,9 @@ class Audience(Generic[M]):
         self._pending: list[Publication] | None = None
         self._late: dict[M, int] | None = None
         self._floors: dict[M, int] | None = None
+        self._epoch = ""
         self.top = 0
-        """The highest offset that has come by."""
+        """The highest offset that has come by since the last gap."""
         self._job: _Job[M] | None = None
 
     def join(self, member: M, after: int = 0) -> None:
@@ -183,7 +195,17 @@ class Audience(Generic[M]):
         if self._pending is None:
             self._pending = []
         self._pending.append(publication)
-        self.top = max(self.top, publication.offset)
+        if publication.kind is Kind.GAP:
+            self._begin_anew(publication)
+        else:
+            self.top = max(self.top, publication.offset)
+
+    def _begin_anew(self, gap: Publication) -> None:
+        """The members' offsets go on after the gap; in another epoch those of before mean nothing."""
+        if gap.epoch != self._epoch:
+            self._epoch = gap.epoch
+            self._floors = None
+        self.top = gap.offset
 
     def begin(self, now: float) -> _Job[M]:
         """The job under way, or a new one of all that waits (in portions of `BATCH_BYTES`)."""

@@ -27,6 +27,11 @@ def user_channel(user: str) -> str:
     return f"$user:{user}"
 
 
+def shown_name(channel: str) -> str:
+    """A channel as its members know it: of what is a client's own, without whose it is."""
+    return channel.partition(":")[0] if channel[0] == "$" else channel
+
+
 class Position(Struct, frozen=True):
     """Where a channel's history stands.
 
@@ -47,13 +52,16 @@ class Kind(StrEnum):
     SYSTEM = "system"
     JOINED = "joined"
     LEFT = "left"
+    GAP = "gap"
+    """Publications are lost that cannot be had again; the channel goes on after this position."""
 
 
 class Publication(Struct, frozen=True, kw_only=True):
     """One message in a channel.
 
     `data` is JSON text. `client_id` is the sender's, where a client sent it. `offset` is its place in the
-    channel's history, 0 where there is none. `key` conflates: a slow reader of a `latest` channel keeps
+    channel's history, 0 where there is none; `epoch` is set where the members do not know it yet. `key`
+    conflates: a slow reader of a `latest` channel keeps
     only the newest publication of each key. `timestamp` is ISO 8601 with a UTC offset.
     """
 
@@ -65,6 +73,7 @@ class Publication(Struct, frozen=True, kw_only=True):
     offset: int = 0
     key: str = ""
     tags: dict[str, str] | None = None
+    epoch: str = ""
 
 
 class Member(Struct, frozen=True, omit_defaults=True):
@@ -83,6 +92,18 @@ class Connect(Struct, frozen=True):
 
     client_id: str
     user: str = ""
+
+
+class Hello(Struct, frozen=True):
+    """The first words of a client that asked to speak first.
+
+    `recover` are its positions in what is its own (`$all`, `$client`, `$user`), `groups` those to join with
+    its positions there, None for a group it does not come back to.
+    """
+
+    id: CommandId
+    recover: dict[str, Position]
+    groups: dict[str, Position | None]
 
 
 class Subscribe(Struct, frozen=True):
@@ -155,6 +176,7 @@ class Pong(Struct, frozen=True):
 
 Command: TypeAlias = (
     Connect
+    | Hello
     | Subscribe
     | Unsubscribe
     | Publish
@@ -181,11 +203,18 @@ class BadCommand(Exception):
 
 
 class Connected(Struct, frozen=True):
-    """The first message on a connection."""
+    """The first message on a connection.
+
+    `positions` are those of what is the client's own and has a history, by its shown name; `recovered` says
+    of those that were asked for whether all that was missed follows.
+    """
 
     client_id: str
     timestamp: str
     total_connections: int
+    id: CommandId = None
+    positions: dict[str, Position] | None = None
+    recovered: dict[str, bool] | None = None
 
 
 class Subscribed(Struct, frozen=True):

@@ -20,6 +20,7 @@ from hubbub.core.messages import (
     GetHistory,
     GetPresence,
     GetPresenceStats,
+    Hello,
     Message,
     Ping,
     Pong,
@@ -40,7 +41,9 @@ class State(Enum):
 
 
 TRANSITIONS: Final[dict[tuple[State, type[Command]], State]] = {
+    (State.NEW, Hello): State.NEW,
     (State.NEW, Connect): State.OPEN,
+    (State.OPEN, Hello): State.OPEN,
     (State.OPEN, Subscribe): State.OPEN,
     (State.OPEN, Unsubscribe): State.OPEN,
     (State.OPEN, Publish): State.OPEN,
@@ -131,6 +134,16 @@ class Session:
         match command:
             case Connect(client_id, user):
                 self.client_id, self.user = client_id, user
+                return [Perform(command)]
+            case Hello(id, _, groups):
+                if self.state is State.OPEN:
+                    sentence = "`connect` comes first or not at all; connect with `?connect=first` for it"
+                    return [Send(Failed(id, codes.BAD_REQUEST, sentence))]
+                for channel in groups:
+                    check_group(channel, "a name in `groups`")
+                if len(groups) > self._limits.groups:
+                    sentence = f"a connection joins at most {self._limits.groups} groups; name fewer"
+                    return [Send(Failed(id, codes.LIMIT_EXCEEDED, sentence))]
                 return [Perform(command)]
             case Subscribe(id, channel):
                 check_group(channel)

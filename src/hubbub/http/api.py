@@ -7,7 +7,6 @@ with HTTP 200: the request was understood. A body that is no JSON object is 400,
 import asyncio
 import base64
 import binascii
-import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +15,6 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from starlette.exceptions import HTTPException
 
-from hubbub import __version__
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.channels import BadName, check_group, check_name
@@ -177,7 +175,7 @@ async def broadcast(hub: Hub, request: BroadcastRequest) -> dict[str, Any]:
 
 
 async def subscribe(hub: Hub, request: SubscribeRequest) -> dict[str, Any]:
-    """Put every connection of a user or a client into a channel."""
+    """Put every connection of a user or a client into a channel, wherever it is."""
     await hub.subscribe(request.channel, **request.who())
     return {}
 
@@ -189,7 +187,7 @@ async def unsubscribe(hub: Hub, request: SubscribeRequest) -> dict[str, Any]:
 
 
 async def disconnect(hub: Hub, request: DisconnectRequest) -> dict[str, Any]:
-    """Close every connection of a user or a client."""
+    """Close every connection of a user or a client, wherever it is."""
     if request.whitelist:
         raise BadCommand("field `whitelist` is not supported; leave it out", error=codes.NOT_AVAILABLE)
     reason = codes.FORCE_DISCONNECT
@@ -261,41 +259,32 @@ async def history_remove(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
 
 async def channels(hub: Hub, request: ChannelsRequest) -> dict[str, Any]:
     """Channels with members, by glob pattern."""
-    return {"channels": {name: {"num_clients": count} for name, count in hub.groups(request.pattern).items()}}
+    groups = await hub.cluster.groups(request.pattern)
+    return {"channels": {name: {"num_clients": count} for name, count in groups.items()}}
 
 
 async def info(hub: Hub, request: NoRequest) -> dict[str, Any]:
     """The nodes and what is on them."""
-    groups = hub.groups()
-    users = {connection.session.user for connection in hub.connections.of()} - {""}
-    node = {
-        "uid": hub.node_id,
-        "name": f"{os.uname().nodename}_{os.getpid()}",
-        "version": __version__,
-        "num_clients": hub.total_connections,
-        "num_users": len(users),
-        "num_subs": sum(groups.values()),
-        "num_channels": len(groups),
-        "uptime": hub.uptime(),
+    return {
+        "nodes": [
+            {
+                "uid": node.uid,
+                "name": node.name,
+                "version": node.version,
+                "num_clients": node.connections,
+                "num_users": node.users,
+                "num_subs": node.subscriptions,
+                "num_channels": node.channels,
+                "uptime": node.uptime,
+            }
+            for node in [hub.cluster.this_node(), *hub.cluster.peers]
+        ]
     }
-    return {"nodes": [node]}
 
 
 async def connections(hub: Hub, request: ConnectionsRequest) -> dict[str, Any]:
-    """Open connections, by connection id."""
-    return {
-        "connections": {
-            connection.id: {
-                "client_id": connection.session.client_id,
-                "user": connection.session.user,
-                "channels": sorted(connection.session.channels),
-                "address": connection.address,
-                "transport": "websocket",
-                "protocol": "json",
-            }
-            for connection in hub.connections.of(user=request.user, client=request.client)
-        }
-    }
+    """Open connections on every node, by connection id."""
+    return {"connections": await hub.cluster.connections(request.client, request.user)}
 
 
 async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:

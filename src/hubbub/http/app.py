@@ -59,14 +59,16 @@ def _add_contract(router: APIRouter, hub: Hub) -> None:
 
     @router.get("/stats", tags=["status"], summary="What is going on")
     async def stats() -> Response:
-        groups = hub.groups()
+        nodes = [hub.cluster.this_node(), *hub.cluster.peers]
         return Json(
             {
                 "status": "running",
                 "total_connections": hub.total_connections,
-                "active_groups": len(groups),
-                "subscriptions": sum(groups.values()),
+                "active_groups": await hub.cluster.count_groups(),
+                "subscriptions": sum(node.subscriptions for node in nodes),
+                "nodes": len(nodes),
                 "node": hub.node_id,
+                "node_connections": len(hub.connections),
                 "version": __version__,
                 "uptime_seconds": hub.uptime(),
                 "timestamp": hub.timestamp(),

@@ -23,6 +23,7 @@ from hubbub.core.messages import (
     GetHistory,
     GetPresence,
     GetPresenceStats,
+    Hello,
     HistoryReply,
     Ping,
     Pong,
@@ -115,6 +116,8 @@ class Commands:
 
     def _execute(self, connection: Connection, command: Command) -> Coroutine[Any, Any, None]:
         match command:
+            case Hello():
+                return self._hello(connection, command)
             case Subscribe(id, channel, recover):
                 return self._hub.membership.join(connection, id, channel, recover)
             case Unsubscribe(id, channel):
@@ -133,6 +136,14 @@ class Commands:
                 raise AssertionError(f"{command} is performed elsewhere")
             case _:
                 assert_never(command)
+
+    async def _hello(self, connection: Connection, command: Hello) -> None:
+        await self._hub.connections.welcome(connection, command.id, command.recover)
+        for channel, recover in command.groups.items():
+            try:
+                await self._hub.membership.join(connection, None, channel, recover)
+            except Refuse as exc:
+                self._fail(connection, command.id, exc.error, f"group {channel!r}: {exc.reason}")
 
     async def _publish(self, connection: Connection, command: Publish) -> None:
         hub, data = self._hub, command.data

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.channels import BadName, check_client_id, check_name
+from hubbub.core.codes import CloseReason
 from hubbub.core.departures import Departures
 from hubbub.core.heartbeat import Heartbeat, Verdict
 from hubbub.core.messages import (
     ALL,
     AreYouThere,
+    CommandId,
     Connect,
     Connected,
     Kind,
+    Position,
     TimedOut,
     client_channel,
+    shown_name,
     user_channel,
 )
+from hubbub.hub.approach import Approach
 from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
 from hubbub.hub.hooks import ConnectRequest, Identity, Refuse, to_json
@@ -29,6 +35,31 @@ from hubbub.protocols.base import WireProtocol
 
 if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
+
+
+FIRST: Final = ("connect", "first")
+"""The query parameter of a client that speaks first: nothing is sent to it before its `connect`."""
+
+
+class Admission:
+    """A client that was let in and is not a connection yet: it can be reached from now on.
+
+    Whoever holds it calls `Connections.attach` or `Connections.withdraw`, once.
+    """
+
+    __slots__ = ("approaches", "channels", "held", "identity", "speaks_first")
+
+    def __init__(self, identity: Identity, *, speaks_first: bool) -> None:
+        self.identity = identity
+        self.speaks_first = speaks_first
+        self.channels = _channels_of(identity)
+        self.held: list[str] = []
+        self.approaches: dict[str, Approach] = {}
+
+    @property
+    def client_id(self) -> str:
+        """The id it goes by."""
+        return self.identity.client_id or ""
 
 
 class Connections:
@@ -42,6 +73,8 @@ class Connections:
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             hub.options.idle_timeout, hub.options.grace_timeout
         )
+        self._silent: dict[Connection, Admission] = {}
+        """Those who speak first and have not yet."""
         self._departures = Departures(lambda client_id: client_channel(client_id) in hub.registry)
 
     def __len__(self) -> int:
@@ -71,7 +104,7 @@ class Connections:
         for connection in self.of():
             connection.close(codes.SHUTDOWN)
 
-    async def admit(self, request: ConnectRequest) -> Identity:
+    async def admit(self, request: ConnectRequest) -> Admission:
         """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
         if not self._open or not self._hub.is_running:
             raise Refuse("the hub is not running; come back", status=503)
@@ -89,22 +122,34 @@ class Connections:
         except Refuse:
             self._hub.metrics.refused.inc()
             raise
-        admitted = Identity(user=identity.user, client_id=client_id, info=identity.info)
+        named = Identity(user=identity.user, client_id=client_id, info=identity.info)
+        admission = Admission(named, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
         # Before the client is told that it is connected, it can be reached.
-        held: list[str] = []
         try:
-            for channel in _channels_of(admitted):
+            for channel in admission.channels:
                 await self._hub.interest.hold(channel)
-                held.append(channel)
+                admission.held.append(channel)
+            if not admission.speaks_first:
+                await self._approach(admission, {})
         except BaseException:
-            for channel in held:
-                self._hub.interest.let_go(channel)
+            self.withdraw(admission)
             raise
-        return admitted
+        return admission
 
-    def withdraw(self, identity: Identity) -> None:
-        """A client that was admitted did not come in after all."""
-        for channel in _channels_of(identity):
+    async def _approach(self, admission: Admission, recover: dict[str, Position]) -> None:
+        """Find out where what is the client's own stands, and what it missed of it."""
+        for channel in admission.channels:
+            if self._hub.namespaces.of(channel).has_history:
+                approach = Approach(self._hub, channel, recover.get(shown_name(channel)))
+                admission.approaches[channel] = approach
+                await approach.read()
+
+    def withdraw(self, admission: Admission) -> None:
+        """A client that was admitted did not come in after all, or is in by now; idempotent."""
+        for approach in admission.approaches.values():
+            approach.close()
+        held, admission.held = admission.held, []
+        for channel in held:
             self._hub.interest.let_go(channel)
 
     def attach(
@@ -112,7 +157,7 @@ class Connections:
         transport: Transport,
         protocol: WireProtocol,
         format: Format,
-        identity: Identity,
+        admission: Admission,
         address: str = "",
         preface: bytes = b"",
     ) -> Connection:
@@ -128,21 +173,69 @@ class Connections:
             format,
             number=next(self._numbers),
             address=address,
-            info=identity.info,
+            info=admission.identity.info,
         )
-        client_id = identity.client_id or ""
-        connection.session.receive(Connect(client_id, identity.user))
-        self._heartbeat.watch(connection, self._hub.now())
         self._hub.metrics.opened()
-        greeting = Connected(client_id, self._hub.timestamp(), self._count)
-        self._hub.metrics.replied(greeting)
-        connection.write(preface + format.frame(greeting))
-        for channel in self._own_channels(connection):
-            self._hub.registry.join(connection, channel)
-        self.withdraw(identity)
+        self._heartbeat.watch(connection, self._hub.now())
+        if admission.speaks_first:
+            self._silent[connection] = admission
+            self._hub.later(self._hub.options.handshake_timeout, self._too_late, connection)
+            connection.write(preface)
+        else:
+            self._greet(connection, admission, preface)
         if not self._open:
             connection.close(codes.SHUTDOWN)  # it was at the door when the others were sent away
         return connection
+
+    async def welcome(self, connection: Connection, id: CommandId, recover: dict[str, Position]) -> None:
+        """A client that speaks first has spoken: greet it, and give it what it missed."""
+        admission = self._silent[connection]
+        await self._approach(admission, recover)
+        if self._silent.pop(connection, None) is not None:
+            self._greet(connection, admission, id=id, asked=recover.keys())
+
+    def _greet(
+        self,
+        connection: Connection,
+        admission: Admission,
+        preface: bytes = b"",
+        *,
+        id: CommandId = None,
+        asked: Collection[str] = (),
+    ) -> None:
+        hub = self._hub
+        connection.session.receive(Connect(admission.client_id, admission.identity.user))
+        starts = {channel: approach.start() for channel, approach in admission.approaches.items()}
+        for channel in admission.channels:
+            start = starts.get(channel)
+            if start is None:
+                hub.registry.join(connection, channel)
+            else:
+                hub.registry.join(connection, channel, after=start.known.offset)
+                hub.continuity.begin(channel, start.known)
+        positions = {shown_name(channel): start.position for channel, start in starts.items()}
+        recovered = {
+            shown_name(c): start.recovered for c, start in starts.items() if start.recovered is not None
+        }
+        recovered |= {name: False for name in asked if name not in recovered}
+        greeting = Connected(
+            admission.client_id,
+            hub.timestamp(),
+            hub.total_connections,
+            id,
+            positions or None,
+            recovered or None,
+        )
+        hub.metrics.replied(greeting)
+        connection.write(preface + connection.format.frame(greeting))
+        self.withdraw(admission)
+        for start in starts.values():
+            for publication in start.missed:
+                connection.send(publication)
+
+    def _too_late(self, connection: Connection) -> None:
+        if connection in self._silent:
+            connection.close(codes.STALE)
 
     def detach(self, connection: Connection) -> None:
         """A connection has ended: whatever it held is let go of, now; the rest of the world hears later."""
@@ -150,10 +243,13 @@ class Connections:
         self._heartbeat.forget(connection)
         reason = connection.closed_with or codes.ABNORMAL
         self._hub.metrics.closed(reason.code)
+        admission = self._silent.pop(connection, None)
+        if admission is not None:
+            self.withdraw(admission)
+            return  # nobody has heard of it
         groups = self._hub.membership.forget_all(connection)
         for channel in self._own_channels(connection):
-            if self._hub.registry.leave(connection, channel):
-                self._hub.interest.release(channel)
+            self._hub.part(connection, channel)
         session = connection.session
         if (
             self._hub.options.announce_disconnects
@@ -166,11 +262,8 @@ class Connections:
             call = self._hub.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
             self._hub.spawn(quietly(call, "a disconnect hook"))
 
-    def _own_channels(self, connection: Connection) -> Iterable[str]:
-        yield ALL
-        yield client_channel(connection.session.client_id)
-        if connection.session.user:
-            yield user_channel(connection.session.user)
+    def _own_channels(self, connection: Connection) -> list[str]:
+        return _own(connection.session.client_id, connection.session.user)
 
     def look_after(self, now: float) -> None:
         """What happens by the clock: signs of life are asked for, departures announced."""
@@ -184,25 +277,77 @@ class Connections:
                 silent = hub.options.idle_timeout + hub.options.grace_timeout
                 connection.send(TimedOut(f"no sign of life for {silent:g} seconds"))
                 connection.close(codes.NO_SIGN_OF_LIFE)
-        if not self._count:
-            self._departures.clear()
+        if not self._count and not hub.cluster.peers:
+            self._departures.clear()  # nobody is there to be told
         departed = self._departures.take(now) if self._departures else None
         if departed is not None:
             hub.spawn(quietly(self._announce(*departed), "announcing departures"))
 
     async def _announce(self, ids: list[str], unnamed: int) -> None:
+        """Tell everybody who is gone: of these, those that no other node has a connection of."""
         hub = self._hub
-        data: dict[str, Any] = {
-            "event": "client_disconnected",
-            "client_id": ids[0],
-            "timestamp": hub.timestamp(),
+        by_channel = {client_channel(client_id): client_id for client_id in ids}
+        try:
+            await hub.interest.settled()
+            ids = [by_channel[channel] for channel in await hub.broker.deserted(by_channel)]
+            if not ids and not unnamed:
+                return
+            data: dict[str, Any] = {
+                "event": "client_disconnected",
+                "client_id": ids[0] if ids else "",
+                "timestamp": hub.timestamp(),
+            }
+            if len(ids) > 1 or unnamed:
+                data |= {"client_ids": ids, "unnamed": unnamed}
+            await hub.publish_raw(ALL, to_json(data), kind=Kind.SYSTEM)
+        except BrokerUnavailable:
+            for client_id in ids:
+                self._departures.add(client_id)  # they are told when it is back
+
+    # Acting on clients of this node.
+
+    def disconnect(self, client: str, user: str, reason: CloseReason) -> int:
+        """Close every connection of a client or a user; returns how many."""
+        found = self.of(client=client, user=user)
+        for connection in found:
+            connection.close(reason)
+        return len(found)
+
+    async def subscribe(self, channel: str, client: str, user: str) -> None:
+        """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
+        for connection in self.of(client=client, user=user):
+            await self._hub.membership.join(connection, None, channel, ask=False)
+
+    async def unsubscribe(self, channel: str, client: str, user: str) -> None:
+        """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""
+        for connection in self.of(client=client, user=user):
+            await self._hub.membership.remove(connection, channel, codes.REMOVED_BY_SERVER)
+
+    def users(self) -> int:
+        """How many different users are connected."""
+        return len({connection.session.user for connection in self.of()} - {""})
+
+    def describe(self, client: str, user: str) -> dict[str, dict[str, Any]]:
+        """The connections of a client, of a user, or all, by connection id."""
+        return {
+            connection.id: {
+                "client_id": connection.session.client_id,
+                "user": connection.session.user,
+                "channels": sorted(connection.session.channels),
+                "address": connection.address,
+                "transport": "websocket",
+                "protocol": "json",
+                "node": self._hub.node_id,
+            }
+            for connection in self.of(client=client, user=user)
         }
-        if len(ids) > 1 or unnamed:
-            data |= {"client_ids": ids, "unnamed": unnamed}
-        await hub.publish_raw(ALL, to_json(data), kind=Kind.SYSTEM)
 
 
 def _channels_of(identity: Identity) -> list[str]:
-    """The channels that are a client's own."""
-    channels = [client_channel(identity.client_id or "")]
-    return [*channels, user_channel(identity.user)] if identity.user else channels
+    """The channels that are a client's own, without joining them."""
+    return _own(identity.client_id or "", identity.user)
+
+
+def _own(client_id: str, user: str) -> list[str]:
+    channels = [ALL, client_channel(client_id)]
+    return [*channels, user_channel(user)] if user else channels

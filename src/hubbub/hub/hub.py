@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -29,9 +29,13 @@ from hubbub.core.messages import (
     client_channel,
 )
 from hubbub.core.registry import Registry
+from hubbub.hub.approach import Approach
+from hubbub.hub.attendance import Attendance
+from hubbub.hub.cluster import Cluster
 from hubbub.hub.commands import Commands
 from hubbub.hub.connection import Connection
 from hubbub.hub.connections import Connections
+from hubbub.hub.continuity import Continuity
 from hubbub.hub.hooks import Hook, Hooks, RpcMethod, to_json
 from hubbub.hub.interest import Interest
 from hubbub.hub.membership import Membership
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hubbub")
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+COMPLAIN_INTERVAL = 60.0
+"""Seconds between two log lines about what arrives and is none of ours."""
+BROKER_PAUSE = 1.0
+"""Seconds till a broker that is waited for is tried again."""
 
 
 class NotStarted(RuntimeError):
@@ -73,6 +82,8 @@ class Hub:
         self.options = options or Options()
         self.namespaces = Namespaces(dict(namespaces or {}), default_namespace or Namespace())
         self.node_id = secrets.token_hex(4)
+        self.taps: dict[str, list[Approach]] = {}
+        """Newcomers that read a channel's history, and must not miss what arrives meanwhile."""
         self.broker: Broker
         self.presence_store: Presence
         self.broker, self.presence_store = open_broker(broker)
@@ -84,6 +95,9 @@ class Hub:
         self.membership = Membership(self)
         self.commands = Commands(self)
         self.connections = Connections(self)
+        self.continuity = Continuity(self)
+        self.attendance = Attendance(self)
+        self.cluster = Cluster(self)
         self.started_at = time.time()
         self._fanout: Fanout[Connection] = Fanout()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,6 +107,7 @@ class Hub:
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
         self._router: APIRouter | None = None
+        self._complained = float("-inf")
         self.metrics.live(self._gauges())
 
     # Embedding.
@@ -121,10 +136,31 @@ class Hub:
             raise NotStarted("this hub has started already; make another one, or include this one once")
         self._loop = asyncio.get_running_loop()
         self.connections.let_in()
-        await self.broker.start(self)
-        await self.interest.hold(ALL)
+        try:
+            await self._reach_broker()
+            await self.interest.hold(ALL)
+            if self.namespaces.of(ALL).has_history:
+                self.continuity.begin(ALL, (await self.broker.history(ALL, limit=0)).position)
+            await self.cluster.start()
+        except BaseException:
+            await self._let_go()
+            raise
         self._housekeep(self._loop.time())
         Hub.running.add(self)
+
+    async def _reach_broker(self) -> None:
+        """Connect to the broker, or wait for it where that is wanted."""
+        while True:
+            try:
+                await self.broker.start(self, self.node_id)
+                await self.presence_store.start(self.node_id)
+            except BrokerUnavailable as exc:
+                if not self.options.wait_for_broker:
+                    raise
+                logger.warning("waiting for the broker: %s", exc)
+                await asyncio.sleep(BROKER_PAUSE)
+            else:
+                return
 
     async def stop(self) -> None:
         """Close every connection, with a code that lets clients come back, and let go of the broker."""
@@ -138,7 +174,15 @@ class Hub:
             await asyncio.wait(self._tasks, timeout=self.options.hook_timeout)
         for task in self._tasks:
             task.cancel()
+        await self.cluster.stop()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Let go of the broker and of all that works with it."""
+        await self.continuity.stop()
+        await self.attendance.stop()
         await self.interest.stop()
+        await self.presence_store.stop()
         await self.broker.stop()
         self._loop = None
 
@@ -237,7 +281,7 @@ class Hub:
             raise NotStarted(
                 "the hub is not running; give its lifespan to the app: FastAPI(lifespan=hub.lifespan)"
             )
-        await self._room.wait()
+        await self.room()
         namespace = self.namespaces.of(channel)
         ephemeral = skip_history or kind in (Kind.JOINED, Kind.LEFT)
         if namespace.has_history and isinstance(data, Raw):
@@ -261,9 +305,39 @@ class Hub:
             ),
         )
 
-    def deliver(self, publication: Publication) -> None:
-        """From the broker: a publication for this node's members."""
-        self.membership.tap(publication)
+    # From the broker: the contract of a sink.
+
+    def deliver(self, publication: Publication, epoch: str = "") -> None:
+        """A publication for this node's members; with its epoch, where it has a history."""
+        for tap in self.taps.get(publication.channel, ()):
+            tap.tap(publication, epoch)
+        passed = self.continuity.receive(publication, epoch) if publication.offset else publication
+        if passed is not None:
+            self.pass_on(passed)
+
+    def control(self, message: bytes) -> None:
+        """A control message, from another node or from this one."""
+        self.cluster.receive(message)
+
+    def interrupted(self, channels: Collection[str]) -> None:
+        """Of these channels something may have been lost on the way."""
+        logger.warning("the broker is back; %d channels are compared with it", len(channels))
+        self.continuity.doubt(channels)
+        self.attendance.doubt()
+
+    def garbage(self, name: str, reason: str) -> None:
+        """Something that no node has sent."""
+        self.metrics.garbage.inc()
+        if self.now() - self._complained >= COMPLAIN_INTERVAL:
+            self._complained = self.now()
+            logger.warning("on %r came what no node has sent, and is ignored: %s", name[:100], reason)
+
+    async def room(self) -> None:
+        """Return when less than `backlog_bytes` wait to be sent."""
+        await self._room.wait()
+
+    def pass_on(self, publication: Publication) -> None:
+        """Let the fan-out have a publication."""
         audience = self.registry.audience(publication.channel)
         if audience is None:
             return
@@ -273,6 +347,13 @@ class Hub:
         if not self._ticking and self._loop is not None:
             self._ticking = True
             self._loop.call_soon(self._tick)
+
+    def part(self, connection: Connection, channel: str) -> None:
+        """A connection listens to a channel no longer."""
+        if self.registry.leave(connection, channel):
+            self.interest.release(channel)
+            if channel != ALL:
+                self.continuity.end(channel)
 
     def _tick(self) -> None:
         if self._loop is None:
@@ -322,11 +403,11 @@ class Hub:
 
     @property
     def total_connections(self) -> int:
-        """Open connections on this node."""
-        return len(self.connections)
+        """Open connections on all nodes, as far as these have said."""
+        return len(self.connections) + sum(node.connections for node in self.cluster.peers)
 
     def groups(self, pattern: str = "*") -> dict[str, int]:
-        """Groups with members, by name, that fit a glob pattern."""
+        """Groups with members on this node, by name, that fit a glob pattern."""
         return {
             channel: members
             for channel, members in self.registry.channels()
@@ -353,23 +434,28 @@ class Hub:
     async def disconnect(
         self, *, client: str = "", user: str = "", reason: CloseReason = codes.FORCE_DISCONNECT
     ) -> int:
-        """Close every connection of a client or a user; returns how many."""
-        found = self.connections.of(client=client, user=user)
-        for connection in found:
-            connection.close(reason)
-        return len(found)
+        """Close every connection of a client or a user, on every node; returns how many were on this one."""
+        closed = self.connections.disconnect(client, user, reason)
+        await self.cluster.disconnect(client, user, reason)
+        return closed
 
     async def subscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
-        """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
+        """Put every connection of a client or a user, on every node, into a channel.
+
+        Each is told by `group_joined`.
+        """
         check_group(channel, "channel")
-        for connection in self.connections.of(client=client, user=user):
-            await self.membership.join(connection, None, channel, ask=False)
+        await self.connections.subscribe(channel, client, user)
+        await self.cluster.join(channel, client, user)
 
     async def unsubscribe(self, channel: str, *, client: str = "", user: str = "") -> None:
-        """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""
+        """Take every connection of a client or a user, on every node, out of a channel.
+
+        Each is told by `group_removed`.
+        """
         check_group(channel, "channel")
-        for connection in self.connections.of(client=client, user=user):
-            await self.membership.remove(connection, channel, codes.REMOVED_BY_SERVER)
+        await self.connections.unsubscribe(channel, client, user)
+        await self.cluster.leave(channel, client, user)
 
     # Time.
 
@@ -388,8 +474,16 @@ class Hub:
         now = self._loop.time()
         self.metrics.lag.observe(max(0.0, now - expected))
         self.connections.look_after(now)
+        self.continuity.look_after(now)
+        self.attendance.look_after(now)
+        self.cluster.look_after(now)
         at = now + self.connections.resolution
         self._timer = self._loop.call_at(at, self._housekeep, at)
+
+    def later(self, seconds: float, what: Callable[..., object], *arguments: Any) -> None:
+        """Call something after a while."""
+        assert self._loop is not None
+        self._loop.call_later(seconds, what, *arguments)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background, and hold on to it until it is done."""

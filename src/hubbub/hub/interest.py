@@ -58,6 +58,11 @@ class Interest:
         if self._janitor is None:
             self._janitor = asyncio.get_running_loop().create_task(self._tidy())
 
+    async def settled(self) -> None:
+        """Return when the broker was told of everything that nobody listens to any longer."""
+        while self._janitor is not None:
+            await asyncio.wait([self._janitor])
+
     async def stop(self) -> None:
         """Stop tidying; the broker forgets us as a whole."""
         if self._janitor is not None:

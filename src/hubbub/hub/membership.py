@@ -12,13 +12,12 @@ from hubbub.core.messages import (
     CommandId,
     Kind,
     Position,
-    Publication,
     Removed,
     Subscribed,
     Unsubscribed,
 )
 from hubbub.core.session import Stage
-from hubbub.core.stream import merge, missed
+from hubbub.hub.approach import Approach
 from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
 from hubbub.hub.hooks import to_json
@@ -37,13 +36,7 @@ class Membership:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._taps: dict[str, list[list[Publication]]] = {}
         self._turns: dict[Connection, asyncio.Lock] = {}
-
-    def tap(self, publication: Publication) -> None:
-        """A publication arrives live: whoever is reading the channel's history must not miss it."""
-        for buffer in self._taps.get(publication.channel, ()):
-            buffer.append(publication)
 
     async def join(
         self,
@@ -147,35 +140,21 @@ class Membership:
     async def _enter_with_history(
         self, connection: Connection, id: CommandId, channel: str, recover: Position | None
     ) -> None:
-        """Read the history while live publications gather, merge the two, and go live without a gap.
-
-        There is no `await` between the merge and the registration, so nothing arrives in between; and what
-        the broker delivers later of what the history showed already, the audience passes over.
-        """
+        """Join without a gap and without a duplicate; see `Approach`."""
         hub = self._hub
-        buffer: list[Publication] = []
-        self._taps.setdefault(channel, []).append(buffer)
+        approach = Approach(hub, channel, recover)
         try:
-            page = await hub.broker.history(channel, since=recover, limit=0 if recover is None else -1)
+            await approach.read()
+            if not connection.open:
+                return
+            start = approach.start()
+            hub.registry.join(connection, channel, after=start.known.offset)
+            hub.continuity.begin(channel, start.known)
         finally:
-            # By identity: two buffers that hold the same are equal.
-            taps = [tap for tap in self._taps.pop(channel) if tap is not buffer]
-            if taps:
-                self._taps[channel] = taps
-        if not connection.open:
-            return
-        found = None if recover is None else missed(page.publications, recover, page.position)
-        start = page.position if found is None or recover is None else recover
-        rest = merge(found or [], buffer, start.offset)
-        if rest is None:
-            # A live publication was lost on the way while the history was read: begin at the newest.
-            newest = max(publication.offset for publication in buffer)
-            found, start, rest = None, Position(page.position.epoch, newest), []
-        known = rest[-1].offset if rest else start.offset
-        hub.registry.join(connection, channel, after=known)
+            approach.close()
         connection.session.channels[channel] = Stage.IN
-        connection.send(Subscribed(id, channel, start, None if recover is None else found is not None))
-        for publication in rest:
+        connection.send(Subscribed(id, channel, start.position, start.recovered))
+        for publication in start.missed:
             connection.send(publication)
 
     def _forget(self, connection: Connection, channel: str) -> Stage | None:
@@ -184,15 +163,14 @@ class Membership:
         if stage is None or stage is Stage.JOINING:
             return None  # a join under way clears up after itself
         del connection.session.channels[channel]
-        if self._hub.registry.leave(connection, channel):
-            self._hub.interest.release(channel)
+        self._hub.part(connection, channel)
         return stage
 
     async def _arrived(self, connection: Connection, channel: str) -> None:
         hub = self._hub
         namespace = hub.namespaces.of(channel)
         if namespace.presence:
-            await hub.presence_store.add(channel, connection.id, connection.as_member())
+            await hub.attendance.add(channel, connection)
         if namespace.join_leave and channel in connection.session.channels:
             connection.session.channels[channel] = Stage.ANNOUNCED
             await hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.JOINED)
@@ -201,7 +179,7 @@ class Membership:
         """Let the world know. Each part by itself: what fails is logged and keeps none of the others."""
         hub = self._hub
         if hub.namespaces.of(channel).presence:
-            await quietly(hub.presence_store.remove(channel, connection.id), "removing a presence entry")
+            await quietly(hub.attendance.remove(channel, connection), "removing a presence entry")
         if stage is Stage.ANNOUNCED:
             left = hub.publish_raw(channel, to_json(connection.as_member()), kind=Kind.LEFT)
             await quietly(left, "announcing a departure")

@@ -19,6 +19,8 @@ class Options:
     close_timeout: how long a closing connection waits for the client's answer.
     limits: groups per connection, and bad commands in a row.
     max_rpc_bytes: the largest result of an rpc method.
+    position_interval: how often every channel's position is compared with the broker's.
+    wait_for_broker: start without the broker where it cannot be reached, once it can.
     announce_disconnects: tell everybody when a client's last connection goes away.
     allowed_origins: origins whose pages may connect; empty for the page's own server alone, "*" for all.
     trusted_proxies: addresses or networks whose X-Forwarded-For is believed.
@@ -36,6 +38,8 @@ class Options:
     close_timeout: float = 5.0
     limits: Limits = field(default_factory=Limits)
     max_rpc_bytes: int = 1024 * 1024
+    position_interval: float = 25.0
+    wait_for_broker: bool = False
     announce_disconnects: bool = True
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")

@@ -20,6 +20,7 @@ from hubbub.core.messages import (
     GetHistory,
     GetPresence,
     GetPresenceStats,
+    Hello,
     HistoryReply,
     Kind,
     Message,
@@ -39,16 +40,33 @@ from hubbub.core.messages import (
     TimedOut,
     Unsubscribe,
     Unsubscribed,
+    shown_name,
 )
 
 MAX_ID_BYTES: Final = 255
 MAX_HISTORY: Final = 1000
+OWN: Final = (ALL, "$client", "$user")
+"""What is a client's own without joining it, as the wire calls it."""
 
 # What a client may send, one struct per `type`.
 
 
 class _In(Struct, tag_field="type", frozen=True):
     id: int | str | None = None
+
+
+class _Connect(_In, tag="connect", frozen=True, kw_only=True):
+    recover: dict[str, Position] = {}
+    groups: dict[str, Position | None] | list[str] = {}
+
+    def command(self) -> Command:
+        for name in self.recover:
+            if name not in OWN:
+                raise BadCommand(
+                    f"connect: field `recover` names {name[:60]!r}; give {', '.join(OWN)}", self.id
+                )
+        groups = self.groups if isinstance(self.groups, dict) else dict.fromkeys(self.groups)
+        return Hello(self.id, self.recover, groups)
 
 
 class _JoinGroup(_In, tag="join_group", frozen=True, kw_only=True):
@@ -130,7 +148,8 @@ class _Pong(_In, tag="pong", frozen=True):
 
 
 _Incoming = (
-    _JoinGroup
+    _Connect
+    | _JoinGroup
     | _LeaveGroup
     | _ChatMessage
     | _Publish
@@ -155,10 +174,12 @@ class _Reply(_Out):
     id: int | str | UnsetType = UNSET
 
 
-class _ConnectionEstablished(_Out, tag="connection_established"):
+class _ConnectionEstablished(_Reply, tag="connection_established", kw_only=True):
     client_id: str
     timestamp: str
     total_connections: int
+    positions: dict[str, Position] | None = None
+    recovered: dict[str, bool] | None = None
 
 
 class _GroupJoined(_Reply, tag="group_joined", kw_only=True):
@@ -242,6 +263,7 @@ class _ChatMessageOut(_Out, tag="chat_message"):
     timestamp: str
     offset: int = 0
     tags: dict[str, str] | None = None
+    epoch: str = ""
 
 
 class _GroupMessage(_Out, tag="group_message"):
@@ -251,6 +273,7 @@ class _GroupMessage(_Out, tag="group_message"):
     offset: int = 0
     tags: dict[str, str] | None = None
     from_: str = field(name="from", default="")
+    epoch: str = ""
 
 
 class _Everybody(_Out):
@@ -258,6 +281,7 @@ class _Everybody(_Out):
     timestamp: str
     offset: int = 0
     tags: dict[str, str] | None = None
+    epoch: str = ""
 
 
 class _BroadcastMessage(_Everybody, tag="broadcast_message"):
@@ -265,13 +289,14 @@ class _BroadcastMessage(_Everybody, tag="broadcast_message"):
 
 
 class _PersonalNotification(_Everybody, tag="personal_notification"):
-    pass
+    channel: str = ""
 
 
 class _SystemNotification(_Out, tag="system_notification"):
     timestamp: str
     data: Raw
     offset: int = 0
+    epoch: str = ""
 
 
 class _MemberJoined(_Out, tag="member_joined"):
@@ -312,8 +337,15 @@ def _outgoing(message: Message) -> _Out:
     match message:
         case Publication():
             return _publication(message)
-        case Connected(client_id, timestamp, total_connections):
-            return _ConnectionEstablished(client_id, timestamp, total_connections)
+        case Connected(client_id, timestamp, total_connections, id, positions, recovered):
+            return _ConnectionEstablished(
+                id=_known(id),
+                client_id=client_id,
+                timestamp=timestamp,
+                total_connections=total_connections,
+                positions=positions,
+                recovered=recovered,
+            )
         case Subscribed(id, channel, position, recovered):
             return _GroupJoined(
                 id=_known(id),
@@ -374,19 +406,24 @@ def _publication(publication: Publication) -> _Out:
     p = publication
     match p.kind:
         case Kind.CHAT:
-            return _ChatMessageOut(p.channel, p.client_id, p.data, p.timestamp, p.offset, p.tags)
+            return _ChatMessageOut(p.channel, p.client_id, p.data, p.timestamp, p.offset, p.tags, p.epoch)
         case Kind.SYSTEM:
-            return _SystemNotification(p.timestamp, p.data, p.offset)
+            return _SystemNotification(p.timestamp, p.data, p.offset, p.epoch)
         case Kind.JOINED:
             return _MemberJoined(p.channel, p.data, p.timestamp)
         case Kind.LEFT:
             return _MemberLeft(p.channel, p.data, p.timestamp)
+        case Kind.GAP:
+            return _GroupJoined(
+                group_name=shown_name(p.channel), epoch=p.epoch, offset=p.offset, recovered=False
+            )
         case Kind.MESSAGE if p.channel == ALL:
-            return _BroadcastMessage(p.data, p.timestamp, p.offset, p.tags)
+            return _BroadcastMessage(p.data, p.timestamp, p.offset, p.tags, p.epoch)
         case Kind.MESSAGE if p.channel[0] == "$":
-            return _PersonalNotification(p.data, p.timestamp, p.offset, p.tags)
+            channel = shown_name(p.channel) if p.offset else ""
+            return _PersonalNotification(p.data, p.timestamp, p.offset, p.tags, p.epoch, channel)
         case Kind.MESSAGE:
-            return _GroupMessage(p.channel, p.data, p.timestamp, p.offset, p.tags, p.client_id)
+            return _GroupMessage(p.channel, p.data, p.timestamp, p.offset, p.tags, p.client_id, p.epoch)
         case _:
             assert_never(p.kind)
 

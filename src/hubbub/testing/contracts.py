@@ -8,7 +8,7 @@ Subclass one in a pytest module and say how to make yours:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 from msgspec import Raw
@@ -18,6 +18,8 @@ from hubbub.core.messages import Member, Position, Publication
 
 DEADLINE = 10.0
 """Seconds that any clause may take."""
+NODE = "node1"
+"""What the node under test is called."""
 KEEP = PublishOptions(history_size=100, history_ttl=60)
 PASS = PublishOptions()
 
@@ -27,19 +29,48 @@ class Recorder:
 
     def __init__(self) -> None:
         self.delivered: list[Publication] = []
+        self.epochs: list[str] = []
+        """The epochs of what was delivered."""
+        self.controls: list[bytes] = []
+        self.broken: list[str] = []
+        """Channels whose way was broken."""
+        self.rubbish: list[tuple[str, str]] = []
         self._changed = asyncio.Event()
 
-    def deliver(self, publication: Publication) -> None:
+    def deliver(self, publication: Publication, epoch: str = "") -> None:
         """From the broker."""
         self.delivered.append(publication)
+        self.epochs.append(epoch)
         self._changed.set()
+
+    def control(self, message: bytes) -> None:
+        """From the broker."""
+        self.controls.append(message)
+        self._changed.set()
+
+    def interrupted(self, channels: Collection[str]) -> None:
+        """From the broker."""
+        self.broken += channels
+        self._changed.set()
+
+    def garbage(self, name: str, reason: str) -> None:
+        """From the broker."""
+        self.rubbish.append((name, reason))
+        self._changed.set()
+
+    async def room(self) -> None:
+        """From the broker: there is always room."""
 
     async def wait_for(self, count: int) -> list[Publication]:
         """The deliveries, once there are `count`."""
-        while len(self.delivered) < count:
+        await self.wait_until(lambda: len(self.delivered) >= count)
+        return self.delivered
+
+    async def wait_until(self, condition: Callable[[], object]) -> None:
+        """Return when the condition holds, which is looked at whenever something comes in."""
+        while not condition():
             self._changed.clear()
             await self._changed.wait()
-        return self.delivered
 
 
 def publication(channel: str, data: str = "1", **fields: Any) -> Publication:
@@ -70,7 +101,7 @@ class BrokerContract:
 
         async def started() -> None:
             broker, sink = self.make_broker(), Recorder()
-            await broker.start(sink)
+            await broker.start(sink, NODE)
             try:
                 async with asyncio.timeout(DEADLINE):
                     await clause(broker, sink)
@@ -125,6 +156,7 @@ class BrokerContract:
             await broker.subscribe("news")
             await broker.subscribe("news")
             await broker.publish(publication("news", "1"), PASS)
+            await sink.wait_for(1)  # what is on its way when a node unsubscribes may go astray
             await broker.unsubscribe("news")
             await broker.unsubscribe("news")
             await broker.publish(publication("news", "2"), PASS)
@@ -272,6 +304,78 @@ class BrokerContract:
 
         self.run(clause)
 
+    def test_a_page_tells_what_became_of_since(self) -> None:
+        """A position of this history comes back in the page; one that is not of it does not."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            for number in range(4):
+                await broker.publish(publication("news", str(number)), KEEP)
+            top = (await broker.history("news", limit=0)).position
+            for offset in (0, 2, 4):
+                good = Position(top.epoch, offset)
+                assert (await broker.history("news", since=good)).since == good
+            for bad in (
+                Position(top.epoch, 5),
+                Position(top.epoch, -1),
+                Position(top.epoch, 2**63),
+                Position("", 2),
+                Position("elsewhere", 2),
+                Position("a=1,b", 0),
+            ):
+                page = await broker.history("news", since=bad)
+                assert page.since is None, bad
+                assert page.position == top
+            assert (await broker.history("news")).since is None
+
+        self.run(clause)
+
+    def test_deliveries_carry_the_epoch_of_their_history(self) -> None:
+        """Who was cut off can tell by it whether offsets may be compared."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            await broker.subscribe("news")
+            position = await broker.publish(publication("news"), KEEP)
+            await broker.publish(publication("news"), PASS)
+            await sink.wait_for(2)
+            assert position is not None
+            assert sink.epochs == [position.epoch, ""]
+
+        self.run(clause)
+
+    def test_positions_of_many_channels(self) -> None:
+        """They are those that a look at each history would show."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            for channel in ("one", "two", "two"):
+                await broker.publish(publication(channel), KEEP)
+            expected = {c: (await broker.history(c, limit=0)).position for c in ("one", "two")}
+            assert await broker.positions(["one", "two"]) == expected
+            assert await broker.positions([]) == {}
+
+        self.run(clause)
+
+    def test_control_messages_arrive(self) -> None:
+        """One for all nodes reaches this one too, and so does one for it alone; others' do not."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            await broker.control(b"\x00for all")
+            await broker.control(b"for you", NODE)
+            await sink.wait_until(lambda: len(sink.controls) == 2)
+            assert sorted(sink.controls) == [b"\x00for all", b"for you"]
+
+        self.run(clause)
+
+    def test_a_deserted_channel_is_told_from_one_with_listeners(self) -> None:
+        """A channel counts as deserted as soon as the last node has unsubscribed."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            await broker.subscribe("here")
+            await broker.subscribe("left")
+            await broker.unsubscribe("left")
+            assert sorted(await broker.deserted(["here", "left", "never"])) == ["left", "never"]
+
+        self.run(clause)
+
     def test_it_answers_a_ping(self) -> None:
         """A broker that works says so."""
 
@@ -300,7 +404,17 @@ class PresenceContract:
 
     def run(self, clause: Callable[[Presence], Coroutine[Any, Any, None]]) -> None:
         """Run one clause over a fresh presence."""
-        asyncio.run(asyncio.wait_for(clause(self.make_presence()), DEADLINE))
+
+        async def started() -> None:
+            presence = self.make_presence()
+            await presence.start(NODE)
+            try:
+                async with asyncio.timeout(DEADLINE):
+                    await clause(presence)
+            finally:
+                await presence.stop()
+
+        asyncio.run(started())
 
     def test_who_is_added_is_there(self) -> None:
         """Everybody added to a channel is listed by connection id, with everything known of them."""
@@ -349,5 +463,30 @@ class PresenceContract:
             listed = await presence.list("room")
             await presence.remove("room", "c1")
             assert set(listed) == {"c1"}
+
+        self.run(clause)
+
+    def test_replacing_says_who_is_there(self) -> None:
+        """Of this node's connections exactly those are in the channel that were named last."""
+
+        async def clause(presence: Presence) -> None:
+            await presence.add("room", "c1", Member("alice"))
+            await presence.add("room", "c2", Member("bob"))
+            await presence.replace("room", {"c2": Member("bob"), "c3": Member("carol")})
+            assert await presence.list("room") == {"c2": Member("bob"), "c3": Member("carol")}
+            assert await presence.count("room") == (2, 2)
+            await presence.replace("room", {})
+            assert await presence.count("room") == (0, 0)
+
+        self.run(clause)
+
+    def test_what_is_refreshed_lives_on(self) -> None:
+        """Refreshing names no channel whose entries are there."""
+
+        async def clause(presence: Presence) -> None:
+            await presence.add("room", "c1", Member("alice"))
+            assert await presence.refresh(["room"]) == []
+            assert await presence.refresh([]) == []
+            assert set(await presence.list("room")) == {"c1"}
 
         self.run(clause)

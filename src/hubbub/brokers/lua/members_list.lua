@@ -1,0 +1,3 @@
+-- Returns {connection id, entry, connection id, entry, ...}
+bury(milliseconds())
+return redis.call('HGETALL', MEMBERS)

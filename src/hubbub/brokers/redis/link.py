@@ -1,0 +1,230 @@
+"""One connection for commands: what is asked in one turn of the loop goes out in one write.
+
+Theory of operation. A request waits in a queue till the connection is free to write, and then for its answer;
+answers come in the order of the requests, so nothing has to be matched. Every request has a deadline, whether
+it waits to be sent or for its answer. When one passes its deadline unanswered, the connection is given up, as
+one that swallows what it is sent looks healthy otherwise; its other requests fail with it, since nothing is
+known of their effect. A request that was never sent outlives the connection.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from hubbub.brokers.base import BrokerUnavailable
+from hubbub.brokers.redis.dial import Opened, why
+from hubbub.brokers.redis.scripts import SCRIPTS, Script
+
+logger = logging.getLogger("hubbub.broker")
+
+MOST_REQUESTS: Final = 20_000
+"""Requests that wait on one link at most; past it they fail at once."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of requests that wait on one link at most."""
+AT_ONCE: Final = 500
+"""Answers that are read before others have their turn."""
+FOREVER: Final = float("inf")
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 0.5
+
+RUN_ID: Final = "\0run id"
+"""Stands in a request for the name of the process that will answer it."""
+
+
+class _Request:
+    __slots__ = ("answer", "arguments", "deadline", "size")
+
+    def __init__(self, arguments: tuple[Any, ...], answer: asyncio.Future[Any], deadline: float) -> None:
+        self.arguments = arguments
+        self.answer = answer
+        self.deadline = deadline
+        self.size = sum(len(a) if isinstance(a, bytes | str) else 8 for a in arguments)
+
+    def fail(self, reason: str) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(BrokerUnavailable(reason))
+
+
+class Link:
+    """Requests to one server, which `dial` connects to, again whenever the connection is lost."""
+
+    def __init__(
+        self, dial: Callable[[], Awaitable[Opened]], *, deadline: float, lost: Callable[[], None]
+    ) -> None:
+        self._dial = dial
+        self._deadline = deadline
+        self._lost = lost
+        self._unsent: deque[_Request] = deque()
+        self._unanswered: deque[_Request] = deque()
+        self._bytes = 0
+        self._more = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._connection: Any = None
+        self._trouble = "not connected yet"
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._task = asyncio.get_running_loop().create_task(self._live())
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._trouble
+
+    async def close(self) -> None:
+        """Let go of the connection; what waits fails."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._timer is not None:
+            self._timer.cancel()
+        for request in (*self._unanswered, *self._unsent):
+            request.fail("the broker was stopped")
+        self._unanswered.clear()
+        self._unsent.clear()
+
+    async def run(self, script: Script, keys: tuple[bytes, ...], *arguments: Any) -> Any:
+        """Run a script on the server. Raises as `call` does."""
+        try:
+            return await self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except NoScriptError:  # somebody flushed them
+            return await self.call("EVAL", script.source, len(keys), *keys, *arguments)
+
+    async def call(self, *arguments: Any) -> Any:
+        """Ask the server. Raises `BrokerUnavailable`, and redis-py's `ResponseError` where it says no."""
+        if len(self._unsent) + len(self._unanswered) >= MOST_REQUESTS or self._bytes >= MOST_BYTES:
+            raise BrokerUnavailable("too much is waiting for it already")
+        loop = asyncio.get_running_loop()
+        request = _Request(arguments, loop.create_future(), loop.time() + self._deadline)
+        self._unsent.append(request)
+        self._bytes += request.size
+        self._more.set()
+        if self._timer is None:
+            self._timer = loop.call_at(request.deadline, self._check)
+        try:
+            return await request.answer
+        finally:
+            self._bytes -= request.size
+
+    def _check(self) -> None:
+        """Something is due: give up what nobody answers."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._timer = None
+        for request in self._unanswered:
+            if request.deadline <= now and not request.answer.done():
+                self.give_up(f"no answer within {self._deadline:g} seconds")
+                break
+        while self._unsent and (self._unsent[0].deadline <= now or self._unsent[0].answer.done()):
+            waited = self._unsent.popleft()
+            waited.fail(self._trouble or f"could not be sent within {self._deadline:g} seconds")
+        first = self._unanswered[0] if self._unanswered else self._unsent[0] if self._unsent else None
+        if first is not None:
+            # One that its caller no longer waits for may be due already.
+            self._timer = loop.call_at(max(first.deadline, now + 0.01), self._check)
+
+    def give_up(self, reason: str) -> None:
+        """Give the connection up, at once; the task that lives on it comes to its end."""
+        if self._connection is None:
+            return
+        self._trouble = reason
+        self._connection = None
+        for request in self._unanswered:
+            request.fail(reason)
+        self._unanswered.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _live(self) -> None:
+        """Connect, work, connect again."""
+        pause = 0.0
+        while True:
+            try:
+                opened = await self._dial()
+                await self._load(opened.connection)
+            except BrokerUnavailable as exc:
+                self._trouble = str(exc)
+                pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                continue
+            pause = 0.0
+            try:
+                await self._work(opened)
+            finally:
+                await opened.connection.disconnect(nowait=True)
+            logger.warning("lost a connection to the broker: %s", self._trouble)
+            self._lost()
+
+    async def _load(self, connection: Any) -> None:
+        """Let the server know the scripts."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                loads = [_pack(connection, ("SCRIPT", "LOAD", script.source)) for script in SCRIPTS]
+                await connection.send_packed_command(b"".join(loads), check_health=False)
+                for _ in SCRIPTS:
+                    await connection.read_response(timeout=FOREVER)
+        except (RedisError, OSError, TimeoutError) as exc:
+            await connection.disconnect(nowait=True)
+            raise BrokerUnavailable(why(exc)) from exc
+
+    async def _work(self, opened: Opened) -> None:
+        """Write and read on one connection till it is lost."""
+        connection = opened.connection
+        self._connection, self._trouble = connection, ""
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(self._write(connection, opened.run_id)),
+            loop.create_task(self._read(connection)),
+        )
+        try:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended = [t.exception() for t in self._tasks if t.done() and not t.cancelled()]
+            self.give_up(next((why(exc) for exc in ended if exc is not None), "the connection was closed"))
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks = ()
+
+    async def _write(self, connection: Any, run_id: str) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            batch = []
+            while self._unsent:
+                request = self._unsent.popleft()
+                if request.answer.done():
+                    continue  # nobody waits for it any more
+                arguments = tuple(run_id if a is RUN_ID else a for a in request.arguments)
+                try:
+                    batch.append(_pack(connection, arguments))
+                except (UnicodeError, RedisError) as exc:
+                    request.fail(f"cannot be asked for: {why(exc)}")
+                    continue
+                self._unanswered.append(request)
+            if batch:
+                await connection.send_packed_command(b"".join(batch), check_health=False)
+
+    async def _read(self, connection: Any) -> None:
+        while True:
+            for _ in range(AT_ONCE):
+                try:
+                    answer = await connection.read_response(timeout=FOREVER, disconnect_on_error=False)
+                except ResponseError as exc:
+                    answer = exc
+                request = self._unanswered.popleft()
+                if request.answer.done():
+                    continue
+                if isinstance(answer, Exception):
+                    request.answer.set_exception(answer)
+                else:
+                    request.answer.set_result(answer)
+            await asyncio.sleep(0)
+
+
+def _pack(connection: Any, arguments: tuple[Any, ...]) -> bytes:
+    return b"".join(connection.pack_command(*arguments))

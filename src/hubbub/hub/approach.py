@@ -1,0 +1,96 @@
+"""A newcomer's way into a channel with history: what it missed, what arrives meanwhile, and then live."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hubbub.brokers.base import HistoryPage
+from hubbub.core.messages import Position, Publication
+from hubbub.core.stream import merge, missed
+from hubbub.core.trail import MOST_HELD
+
+if TYPE_CHECKING:
+    from hubbub.hub.hub import Hub
+
+TRIES: Final = 3
+"""How often a history is read, where what arrives meanwhile does not fit to it."""
+
+
+class Start(NamedTuple):
+    """Where a newcomer begins.
+
+    position: told to it. recovered: whether it is given all that it missed, None where it did not ask.
+    missed: what it is given first. known: the position after that, from which it follows live.
+    """
+
+    position: Position
+    recovered: bool | None
+    missed: list[Publication]
+    known: Position
+
+
+class Approach:
+    """Reads the history while live publications gather, and joins the two without a gap or a duplicate.
+
+    Call `read`, then `start` where the newcomer is registered, without an `await` in between; and `close` in
+    any case. What the broker delivers later of what the history has shown, the audience passes over.
+    """
+
+    def __init__(self, hub: Hub, channel: str, recover: Position | None = None) -> None:
+        self._hub = hub
+        self._channel = channel
+        self._recover = recover
+        self._page: HistoryPage | None = None
+        self._live: deque[tuple[Publication, str]] = deque(maxlen=MOST_HELD)
+        hub.taps.setdefault(channel, []).append(self)
+
+    def tap(self, publication: Publication, epoch: str) -> None:
+        """A publication arrives live."""
+        if publication.offset:
+            self._live.append((publication, epoch))
+
+    async def read(self) -> None:
+        """Read the history. Raises `BrokerUnavailable`."""
+        hub, channel = self._hub, self._channel
+        for _ in range(TRIES):
+            limit = 0 if self._recover is None else -1
+            self._page = page = await hub.broker.history(channel, since=self._recover, limit=limit)
+            # Members of one audience stand in one epoch.
+            whole = await hub.continuity.agree(channel, page.position.epoch)
+            if whole and self._joined() is not None:
+                return
+
+    def start(self) -> Start:
+        """Where the newcomer begins."""
+        assert self._page is not None, "read first"
+        position = self._page.position
+        asked = self._recover is not None
+        joined = self._joined()
+        if joined is not None and joined[0] is not None:
+            since, rest = joined[0], joined[1]
+            last = rest[-1].offset if rest else since.offset
+            return Start(since, True, rest, Position(position.epoch, last))
+        # Begin at the newest that was seen: what was missed is gone, or nobody asked for it.
+        newest = max([position.offset, *(p.offset for p in self._of(position.epoch))])
+        known = Position(position.epoch, newest)
+        return Start(known, False if asked else None, [], known)
+
+    def close(self) -> None:
+        """Gather no more; idempotent."""
+        taps = [tap for tap in self._hub.taps.pop(self._channel, ()) if tap is not self]
+        if taps:
+            self._hub.taps[self._channel] = taps
+
+    def _joined(self) -> tuple[Position | None, list[Publication]] | None:
+        """From where (None where that is lost) and what was missed; None where there is a hole in it."""
+        assert self._page is not None
+        page, found = self._page, None
+        if self._recover is not None and page.since is not None:
+            found = missed(page.publications, page.since, page.position)
+        since = page.since if found is not None else None
+        rest = merge(found or [], self._of(page.position.epoch), (since or page.position).offset)
+        return None if rest is None else (since, rest)
+
+    def _of(self, epoch: str) -> list[Publication]:
+        return [publication for publication, of in self._live if of == epoch]
