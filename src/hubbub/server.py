@@ -1,5 +1,6 @@
 """The composition root: settings become a hub, an app and a server."""
 
+import asyncio
 import ctypes
 import errno
 import gc
@@ -15,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import NoMatchFound
 
 from hubbub import __version__
+from hubbub.brokers.base import BrokerUnavailable, open_broker
 from hubbub.core.channels import Namespace, SlowPolicy
 from hubbub.http.app import socket_route
 from hubbub.http.demo import mount_demo
@@ -42,7 +44,35 @@ def build_hub(settings: Settings) -> Hub:
         history_ttl=settings.history_ttl,
         slow_policy=SlowPolicy(settings.slow_policy),
     )
-    return Hub(settings.broker, default_namespace=namespace, options=settings.options())
+    return Hub(
+        settings.broker_url(),
+        namespaces=settings.namespaces(),
+        default_namespace=namespace,
+        options=settings.options(),
+    )
+
+
+def check_broker(settings: Settings) -> None:
+    """Make sure that the broker can be reached, unless it is to be waited for.
+
+    Raises `CannotServe` within three seconds where it cannot, and `BadBroker` for a URL that is none.
+    """
+    _, presence = open_broker(settings.broker_url())
+    if settings.wait_for_broker:
+        return
+
+    async def reach() -> None:
+        try:
+            await presence.start("check")
+        finally:
+            await presence.stop()
+
+    try:
+        asyncio.run(reach())
+    except BrokerUnavailable as exc:
+        raise CannotServe(
+            f"the broker cannot be reached: {exc}; start it, or give --wait-for-broker to wait for it"
+        ) from exc
 
 
 def build_app(settings: Settings) -> FastAPI:

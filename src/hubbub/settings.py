@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hubbub.core.channels import Namespace
 from hubbub.core.session import Limits
 from hubbub.hub import Options
 
@@ -21,7 +22,13 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     insecure: bool = Field(default=False, description="Listen beyond loopback without authentication.")
-    broker: str = Field(default="memory://", description="Where publications travel: memory://.")
+    broker: str = Field(
+        default="memory://", description="Where publications travel: memory://, redis://host:6379, ..."
+    )
+    wait_for_broker: bool = Field(default=False, description="Wait for a broker that cannot be reached.")
+    raw_channels: bool = Field(
+        default=True, description="With Redis, listen to system_broadcast and chat_<group> too."
+    )
     demo: bool = Field(default=True, description="Serve the demo page at / with its ticker.")
     api_keys: Names = Field(default=(), description="Keys that open the server API, separated by commas.")
     allowed_origins: Names = Field(
@@ -43,6 +50,10 @@ class Settings(BaseSettings):
     compression: bool = Field(default=False, description="Offer permessage-deflate.")
     history_size: int = Field(default=0, ge=0, description="Publications kept per group; 0 for none.")
     history_ttl: Seconds = Field(default=300.0, description="Seconds a publication is kept.")
+    broadcast_history_size: int = Field(default=0, ge=0, description="Broadcasts kept; 0 for none.")
+    personal_history_size: int = Field(
+        default=0, ge=0, description="Notifications kept per client; 0 for none."
+    )
     slow_policy: Literal["disconnect", "drop_oldest", "latest"] = Field(
         default="disconnect", description="What happens to a client that cannot keep up."
     )
@@ -64,6 +75,24 @@ class Settings(BaseSettings):
                 ip_network(item)  # whose error names the item
         return value
 
+    def broker_url(self) -> str:
+        """The broker, with what else was set for it."""
+        if self.raw_channels or self.broker.startswith("memory:"):
+            return self.broker
+        return f"{self.broker}{'&' if '?' in self.broker else '?'}raw_channels=off"
+
+    def namespaces(self) -> dict[str, Namespace]:
+        """The options of what is every client's own: broadcasts and personal notifications."""
+        sizes = {
+            "$all": self.broadcast_history_size,
+            "$client": self.personal_history_size,
+            "$user": self.personal_history_size,
+        }
+        return {
+            name: Namespace(history_size=size, history_ttl=self.history_ttl, presence=False)
+            for name, size in sizes.items()
+        }
+
     def options(self) -> Options:
         """The part that the hub needs."""
         return Options(
@@ -74,6 +103,7 @@ class Settings(BaseSettings):
             handshake_timeout=self.handshake_timeout,
             limits=Limits(groups=self.groups_per_connection, errors=self.errors_in_a_row),
             announce_disconnects=self.announce_disconnects,
+            wait_for_broker=self.wait_for_broker,
             allowed_origins=self.allowed_origins,
             trusted_proxies=self.trusted_proxies,
             compression=self.compression,

@@ -20,7 +20,7 @@ from hubbub.cli.ends import SaidNo, WrongUsage
 from hubbub.cli.output import complain, console
 from hubbub.cli.target import load
 from hubbub.hub import Hub
-from hubbub.server import CannotServe, Server, build_app, check_exposure, find_doors, listen
+from hubbub.server import CannotServe, Server, build_app, check_broker, check_exposure, find_doors, listen
 from hubbub.settings import Settings
 from hubbub.transports.handshake import Doors
 
@@ -30,6 +30,8 @@ def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
     try:
         check_exposure(settings)
         check_tls(settings)
+        if target is None:
+            check_broker(settings)
         app = build_app(settings) if target is None else load(target)
         listener = listen(settings.host, settings.port)
     except BadBroker as exc:

@@ -65,18 +65,20 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._connection: Any = None
         self._trouble = "not connected yet"
+        self._tried = asyncio.Event()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._task = asyncio.get_running_loop().create_task(self._live())
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._connection is not None
 
     @property
     def trouble(self) -> str:
         """Why there is no connection; empty while there is one."""
         return self._trouble
+
+    async def first(self) -> None:
+        """Return when it is connected for the first time; `BrokerUnavailable` as soon as that fails."""
+        await self._tried.wait()
+        if self._trouble:
+            raise BrokerUnavailable(self._trouble)
 
     async def close(self) -> None:
         """Let go of the connection; what waits fails."""
@@ -150,6 +152,7 @@ class Link:
                 await self._load(opened.connection)
             except BrokerUnavailable as exc:
                 self._trouble = str(exc)
+                self._tried.set()
                 pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
                 await asyncio.sleep(pause)
                 continue
@@ -177,6 +180,7 @@ class Link:
         """Write and read on one connection till it is lost."""
         connection = opened.connection
         self._connection, self._trouble = connection, ""
+        self._tried.set()
         loop = asyncio.get_running_loop()
         self._tasks = (
             loop.create_task(self._write(connection, opened.run_id)),

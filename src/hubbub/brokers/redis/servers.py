@@ -55,8 +55,10 @@ class Servers:
         self._name = f"hubbub-{node_id}"
         try:
             await self._look_around()
-            link = next(iter(self._links.values()))
-            await link.call("PING")
+            tries = [link.first() for link in self._links.values()]
+            failures = [end for end in await asyncio.gather(*tries, return_exceptions=True) if end]
+            if len(failures) == len(tries):
+                raise failures[0]
         except BaseException:
             await self.stop()
             raise
