@@ -95,7 +95,7 @@ async def watching(api: Api) -> AsyncIterator[Moved]:
     moved = Moved(await scrape(api))
     yield moved
     await settled()
-    await until(lambda: not api.hub._fanout.active)
+    await until(lambda: not api.hub.deliveries.backlog)
     await turns()
     moved.look(await scrape(api))
 

@@ -35,7 +35,7 @@ def left_behind(server: Running) -> dict[str, int]:
             "tasks": len(hub._tasks),
             "connection objects": sum(type(o) is Connection and o.hub is hub for o in objects),
             "transport objects": sum(type(o) is WebSocketTransport and o._hub is hub for o in objects),
-            "pending fan-out": hub._fanout.backlog,
+            "pending fan-out": hub.deliveries.backlog,
         }
 
     counted: dict[str, int] = server.look(count)

@@ -43,12 +43,7 @@ class Approach:
         self._recover = recover
         self._page: HistoryPage | None = None
         self._live: deque[tuple[Publication, str]] = deque(maxlen=MOST_HELD)
-        hub.taps.setdefault(channel, []).append(self)
-
-    def tap(self, publication: Publication, epoch: str) -> None:
-        """A publication arrives live."""
-        if publication.offset:
-            self._live.append((publication, epoch))
+        hub.deliveries.tap(channel, self._tap)
 
     async def read(self) -> None:
         """Read the history. Raises `BrokerUnavailable`."""
@@ -78,9 +73,11 @@ class Approach:
 
     def close(self) -> None:
         """Gather no more; idempotent."""
-        taps = [tap for tap in self._hub.taps.pop(self._channel, ()) if tap is not self]
-        if taps:
-            self._hub.taps[self._channel] = taps
+        self._hub.deliveries.untap(self._channel, self._tap)
+
+    def _tap(self, publication: Publication, epoch: str) -> None:
+        if publication.offset:
+            self._live.append((publication, epoch))
 
     def _joined(self) -> tuple[Position | None, list[Publication]] | None:
         """From where (None where that is lost) and what was missed; None where there is a hole in it."""

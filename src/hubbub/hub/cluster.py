@@ -206,7 +206,7 @@ class Cluster:
         try:
             message = _decode(data)
         except (msgspec.DecodeError, ValueError, RecursionError) as exc:
-            self._hub.garbage("control", str(exc))
+            self._hub.deliveries.garbage("control", str(exc))
             return
         if message.origin != self._hub.node_id and self._hub.is_running:
             self._obey(message)

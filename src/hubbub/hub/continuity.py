@@ -139,9 +139,9 @@ class Continuity:
                 gaps = sum(publication.kind is Kind.GAP for publication in passed)
                 hub.metrics.mended(len(passed) - gaps, gaps)
                 for publication in passed:
-                    hub.pass_on(publication)
+                    hub.deliveries.pass_on(publication)
                 if trail.broken:
-                    await hub.room()
+                    await hub.deliveries.room()
         except asyncio.CancelledError:
             raise
         except Exception:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -18,7 +18,6 @@ from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence
 from hubbub.core import codes
 from hubbub.core.channels import Namespace, Namespaces, check_client_id, check_group, check_name
 from hubbub.core.codes import CloseReason
-from hubbub.core.fanout import Fanout
 from hubbub.core.messages import (
     ALL,
     BadCommand,
@@ -29,13 +28,13 @@ from hubbub.core.messages import (
     client_channel,
 )
 from hubbub.core.registry import Registry
-from hubbub.hub.approach import Approach
 from hubbub.hub.attendance import Attendance
 from hubbub.hub.cluster import Cluster
 from hubbub.hub.commands import Commands
 from hubbub.hub.connection import Connection
 from hubbub.hub.connections import Connections
 from hubbub.hub.continuity import Continuity
+from hubbub.hub.deliveries import Deliveries
 from hubbub.hub.hooks import Hook, Hooks, RpcMethod, to_json
 from hubbub.hub.interest import Interest
 from hubbub.hub.membership import Membership
@@ -49,8 +48,6 @@ logger = logging.getLogger("hubbub")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-COMPLAIN_INTERVAL = 60.0
-"""Seconds between two log lines about what arrives and is none of ours."""
 BROKER_PAUSE = 1.0
 """Seconds till a broker that is waited for is tried again."""
 
@@ -82,8 +79,6 @@ class Hub:
         self.options = options or Options()
         self.namespaces = Namespaces(dict(namespaces or {}), default_namespace or Namespace())
         self.node_id = secrets.token_hex(4)
-        self.taps: dict[str, list[Approach]] = {}
-        """Newcomers that read a channel's history, and must not miss what arrives meanwhile."""
         self.broker: Broker
         self.presence_store: Presence
         self.broker, self.presence_store = open_broker(broker)
@@ -95,19 +90,15 @@ class Hub:
         self.membership = Membership(self)
         self.commands = Commands(self)
         self.connections = Connections(self)
+        self.deliveries = Deliveries(self)
         self.continuity = Continuity(self)
         self.attendance = Attendance(self)
         self.cluster = Cluster(self)
         self.started_at = time.time()
-        self._fanout: Fanout[Connection] = Fanout()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ticking = False
-        self._room: asyncio.Event = asyncio.Event()
-        self._room.set()
         self._timer: asyncio.TimerHandle | None = None
         self._router: APIRouter | None = None
-        self._complained = float("-inf")
         self.metrics.live(self._gauges())
 
     # Embedding.
@@ -152,7 +143,7 @@ class Hub:
         """Connect to the broker, or wait for it where that is wanted."""
         while True:
             try:
-                await self.broker.start(self, self.node_id)
+                await self.broker.start(self.deliveries, self.node_id)
                 await self.presence_store.start(self.node_id)
             except BrokerUnavailable as exc:
                 if not self.options.wait_for_broker:
@@ -281,7 +272,7 @@ class Hub:
             raise NotStarted(
                 "the hub is not running; give its lifespan to the app: FastAPI(lifespan=hub.lifespan)"
             )
-        await self.room()
+        await self.deliveries.room()
         namespace = self.namespaces.of(channel)
         ephemeral = skip_history or kind in (Kind.JOINED, Kind.LEFT)
         if namespace.has_history and isinstance(data, Raw):
@@ -305,71 +296,12 @@ class Hub:
             ),
         )
 
-    # From the broker: the contract of a sink.
-
-    def deliver(self, publication: Publication, epoch: str = "") -> None:
-        """A publication for this node's members; with its epoch, where it has a history."""
-        for tap in self.taps.get(publication.channel, ()):
-            tap.tap(publication, epoch)
-        passed = self.continuity.receive(publication, epoch) if publication.offset else publication
-        if passed is not None:
-            self.pass_on(passed)
-
-    def control(self, message: bytes) -> None:
-        """A control message, from another node or from this one."""
-        self.cluster.receive(message)
-
-    def interrupted(self, channels: Collection[str]) -> None:
-        """Of these channels something may have been lost on the way."""
-        logger.warning("the broker is back; %d channels are compared with it", len(channels))
-        self.continuity.doubt(channels)
-        self.attendance.doubt()
-
-    def garbage(self, name: str, reason: str) -> None:
-        """Something that no node has sent."""
-        self.metrics.garbage.inc()
-        if self.now() - self._complained >= COMPLAIN_INTERVAL:
-            self._complained = self.now()
-            logger.warning("on %r came what no node has sent, and is ignored: %s", name[:100], reason)
-
-    async def room(self) -> None:
-        """Return when less than `backlog_bytes` wait to be sent."""
-        await self._room.wait()
-
-    def pass_on(self, publication: Publication) -> None:
-        """Let the fan-out have a publication."""
-        audience = self.registry.audience(publication.channel)
-        if audience is None:
-            return
-        self._fanout.publish(audience, publication)
-        if self._fanout.backlog > self.options.backlog_bytes:
-            self._room.clear()
-        if not self._ticking and self._loop is not None:
-            self._ticking = True
-            self._loop.call_soon(self._tick)
-
     def part(self, connection: Connection, channel: str) -> None:
         """A connection listens to a channel no longer."""
         if self.registry.leave(connection, channel):
             self.interest.release(channel)
             if channel != ALL:
                 self.continuity.end(channel)
-
-    def _tick(self) -> None:
-        if self._loop is None:
-            self._ticking = False
-            return
-        # uvloop's own clock stands still within a turn.
-        for done in self._fanout.tick(time.perf_counter()):
-            took = time.perf_counter() - done.started
-            self.metrics.fanned_out(done.publications, done.members, done.bytes, took)
-            for failure in done.failures:
-                logger.error("a publication could not be encoded and went to nobody", exc_info=failure)
-        if not self._room.is_set() and self._fanout.backlog <= self.options.backlog_bytes // 2:
-            self._room.set()
-        self._ticking = self._fanout.active
-        if self._ticking:
-            self._loop.call_soon(self._tick)
 
     # Asking.
 
@@ -498,5 +430,5 @@ class Hub:
             "hubbub_channels": ("Channels with listeners.", lambda: len(self.registry)),
             "hubbub_groups": ("Groups with members.", lambda: len(self.groups())),
             "hubbub_subscriptions": ("Group memberships.", lambda: sum(self.groups().values())),
-            "hubbub_backlog_bytes": ("Bytes waiting for a fan-out.", lambda: self._fanout.backlog),
+            "hubbub_backlog_bytes": ("Bytes waiting for a fan-out.", lambda: self.deliveries.backlog),
         }

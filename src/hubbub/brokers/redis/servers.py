@@ -55,15 +55,19 @@ class Servers:
         self._name = f"hubbub-{node_id}"
         try:
             await self._look_around()
-            tries = [link.first() for link in self._links.values()]
-            failures = [end for end in await asyncio.gather(*tries, return_exceptions=True) if end]
-            if len(failures) == len(tries):
-                raise failures[0]
+            await self._reach_one()
         except BaseException:
             await self.stop()
             raise
         if self.address.cluster:
             self._watch = asyncio.get_running_loop().create_task(self._keep_looking())
+
+    async def _reach_one(self) -> None:
+        """A Cluster with a node missing can be worked with; servers of which none answers cannot."""
+        tries = [link.first() for link in self._links.values()]
+        failures = [end for end in await asyncio.gather(*tries, return_exceptions=True) if end]
+        if len(failures) == len(tries):
+            raise failures[0]
 
     async def stop(self) -> None:
         """Let go of every link, once the last user stops."""
