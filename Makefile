@@ -4,13 +4,13 @@ export PYTHON
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format bench conformance clean
+.PHONY: help serve test check format bench soak conformance clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 serve:  ## install and serve on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
-	@scripts/venv
+	@scripts/venv workers
 	@.venv/bin/hubbub serve $(ARGS)
 
 test:  ## install what tests need and run them all (ARGS="-k name ...")
@@ -34,6 +34,10 @@ bench:  ## measure speed and memory against the limit in C and the peers (ARGS="
 	@scripts/venv bench
 	@command -v cc >/dev/null || scripts/apt gcc libc6-dev
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+soak:  ## ten minutes of faults under load, checked message by message (ARGS="--seed 7 --minutes 30")
+	@scripts/venv test
+	@.venv/bin/python -m tests.checker.run $(ARGS)
 
 conformance:  ## run the whole Autobahn suite and record it in docs/conformance.md (ARGS="--quick")
 	@scripts/venv test conformance
