@@ -6,22 +6,31 @@ if TYPE_CHECKING:
     from hubbub.core.channels import Namespace, SlowPolicy
     from hubbub.core.messages import Position
     from hubbub.hub import ConnectRequest, Hub, Identity, Options, Refuse, SessionInfo
+    from hubbub.publisher import AsyncPublisher, Publisher
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncPublisher",
     "ConnectRequest",
     "Hub",
     "Identity",
     "Namespace",
     "Options",
     "Position",
+    "Publisher",
     "Refuse",
     "SessionInfo",
     "SlowPolicy",
 ]
 
-_HOMES = {"Namespace": "core.channels", "SlowPolicy": "core.channels", "Position": "core.messages"}
+_HOMES = {
+    "AsyncPublisher": "publisher",
+    "Namespace": "core.channels",
+    "Position": "core.messages",
+    "Publisher": "publisher",
+    "SlowPolicy": "core.channels",
+}
 
 
 def __getattr__(name: str) -> Any:

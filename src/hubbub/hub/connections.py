@@ -180,7 +180,8 @@ class Connections:
         if admission.speaks_first:
             self._silent[connection] = admission
             self._hub.later(self._hub.options.handshake_timeout, self._too_late, connection)
-            connection.write(preface)
+            if preface:
+                connection.write(preface)
         else:
             self._greet(connection, admission, preface)
         if not self._open:

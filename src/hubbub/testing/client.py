@@ -1,6 +1,7 @@
 """A client that lives in the hub's own event loop: no socket, no server, nothing to wait for but messages."""
 
 import asyncio
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,9 +25,22 @@ class MemoryClient:
     ...     assert (await alice.receive("chat_message"))["from"] == "bob"
     """
 
-    def __init__(self, hub: Hub, client_id: str | None = None, **request: Any) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        client_id: str | None = None,
+        *,
+        hello: Mapping[str, Any] | None = None,
+        **request: Any,
+    ) -> None:
+        """A client with this id. With `hello`, the fields of a `connect` message, it speaks first."""
         self._hub = hub
+        self._hello = hello
+        if hello is not None:
+            request["query"] = {**request.get("query", {}), "connect": "first"}
         self._request = ConnectRequest(client_id=client_id, path="/ws", **request)
+        self.greeting: dict[str, Any] = {}
+        """The server's first message."""
         self._connection: Connection | None = None
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: CloseReason | None = None
@@ -35,9 +49,11 @@ class MemoryClient:
     async def __aenter__(self) -> Self:
         """Connect; raises `Refuse` where the hub does not let the client in."""
         protocol, _ = choose(())
-        identity = await self._hub.connections.admit(self._request)
-        self._connection = self._hub.connections.attach(self, protocol, websocket_format(protocol), identity)
-        await self.receive("connection_established")
+        admission = await self._hub.connections.admit(self._request)
+        self._connection = self._hub.connections.attach(self, protocol, websocket_format(protocol), admission)
+        if self._hello is not None:
+            self.send({"type": "connect", **self._hello})
+        self.greeting = await self.receive("connection_established")
         return self
 
     async def __aexit__(

@@ -142,7 +142,7 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
         return
     try:
         async with asyncio.timeout(hub.options.handshake_timeout):
-            identity = await hub.connections.admit(connect_request(client_id, target, headers, address))
+            admission = await hub.connections.admit(connect_request(client_id, target, headers, address))
     except Refuse as exc:
         await _deny(websocket, exc.status, f"{exc.reason}\n")
         return
@@ -153,10 +153,10 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
     try:
         await websocket.accept(named)
     except BaseException:
-        hub.connections.withdraw(identity)
+        hub.connections.withdraw(admission)
         raise
     transport = AsgiTransport(websocket, binary=protocol.binary)
-    connection = hub.connections.attach(transport, protocol, websocket_format(protocol), identity, address)
+    connection = hub.connections.attach(transport, protocol, websocket_format(protocol), admission, address)
     await transport.run(connection, hub.options.close_timeout)
 
 

@@ -171,7 +171,7 @@ class WebSocketTransport(asyncio.Protocol):
         hub = self._hub
         try:
             async with asyncio.timeout(hub.options.handshake_timeout):
-                identity = await hub.connections.admit(request)
+                admission = await hub.connections.admit(request)
         except Refuse as exc:
             self._reject(_refusal(exc.status, f"{exc.reason}\n"))
             return
@@ -180,7 +180,7 @@ class WebSocketTransport(asyncio.Protocol):
             self._reject(_refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
             return
         if self._transport.is_closing():
-            hub.connections.withdraw(identity)
+            hub.connections.withdraw(admission)
             return
         window_bits = 0
         for extension in self._ws.extensions:
@@ -192,7 +192,7 @@ class WebSocketTransport(asyncio.Protocol):
             self,
             protocol,
             websocket_format(protocol, window_bits),
-            identity,
+            admission,
             request.address,
             preface=response,
         )

@@ -1,0 +1,1 @@
+"""Several hubs behind one real server, and what befalls them."""
