@@ -46,12 +46,12 @@ async def a_hub(address: str) -> AsyncIterator[Hub]:
 
 async def until_ready(hub: Hub, *, ready: bool = True) -> None:
     """Wait for `/readyz` to turn."""
-    while await is_ready(hub) is not ready:
+    while await is_ready(hub) is not ready:  # noqa: ASYNC110 - nothing announces it
         await asyncio.sleep(0.05)
 
 
 def test_an_outage_is_said_and_survived() -> None:
-    """Connections stay, publishing fails in time on every way in, readiness is red; then all goes on whole."""
+    """Connections stay, publishing fails in time however it is done, readiness is red; then all goes on."""
 
     async def scenario() -> None:
         with Valkey(appendonly="yes", appendfsync="always") as server:
@@ -175,7 +175,7 @@ def test_presence_is_put_right_after_the_data_was_lost() -> None:
                     except BrokerUnavailable:
                         return []
 
-                while await shown() != ["alice"]:
+                while await shown() != ["alice"]:  # noqa: ASYNC110 - nothing announces it
                     await asyncio.sleep(0.05)
 
     run(scenario)
