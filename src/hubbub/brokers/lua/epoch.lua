@@ -37,12 +37,14 @@ end
 
 -- Let go of what has outlived its time: the oldest, strictly in order, so that no hole appears.
 local function expire(stream, now)
+  local look = 1 -- mostly nothing has, and entries are costly to look at
   while true do
-    local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', 16)
+    local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', look)
     for _, entry in ipairs(entries) do
       if tonumber(entry[2][4]) > now then return end
       redis.call('XDEL', stream, entry[1])
     end
     if #entries == 0 then return end
+    look = 64
   end
 end

@@ -242,7 +242,10 @@ class RedisBroker:
             self._sink.garbage(name.decode(errors="replace"), str(reason))
 
     async def _subscribe(self, names: Collection[bytes]) -> None:
-        await asyncio.gather(*(self._subscribe_one(name) for name in names))
+        if len(names) == 1:  # as for the channel of every client: no task for it
+            await self._subscribe_one(*names)
+        else:
+            await asyncio.gather(*(self._subscribe_one(name) for name in names))
 
     async def _subscribe_one(self, name: bytes) -> None:
         while True:

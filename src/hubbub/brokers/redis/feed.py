@@ -17,12 +17,14 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.brokers.redis.dial import Opened, why
-from hubbub.brokers.redis.link import AT_ONCE, FIRST_PAUSE, FOREVER, LONGEST_PAUSE
+from hubbub.brokers.redis.link import AT_ONCE, FIRST_PAUSE, FOREVER, LONGEST_PAUSE, packed
 
 logger = logging.getLogger("hubbub.broker")
 
 BATCH: Final = 512
 """Channels that one SUBSCRIBE names at most."""
+LONG_ENOUGH: Final = 5.0
+"""Seconds after which a connection that is lost was a good one."""
 _MESSAGES: Final = (b"message", b"smessage")
 
 
@@ -171,24 +173,26 @@ class Feed:
 
     async def _live(self) -> None:
         """Connect, listen, connect again."""
+        loop = asyncio.get_running_loop()
         pause = 0.0
         while True:
             try:
                 opened = await self._dial()
             except BrokerUnavailable as exc:
                 self._trouble = str(exc)
-                pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
-                await asyncio.sleep(pause)
-                continue
-            pause = 0.0
-            try:
-                await self._work(opened.connection)
-            finally:
-                self._connected = False
-                await opened.connection.disconnect(nowait=True)
-            logger.warning("lost a Pub/Sub connection to the broker: %s", self._trouble)
-            self._owner.moved()
-            await asyncio.sleep(FIRST_PAUSE)
+            else:
+                began = loop.time()
+                try:
+                    await self._work(opened.connection)
+                finally:
+                    self._connected = False
+                    await opened.connection.disconnect(nowait=True)
+                if loop.time() - began > LONG_ENOUGH:
+                    pause = 0.0
+                logger.warning("lost a Pub/Sub connection to the broker: %s", self._trouble)
+                self._owner.moved()
+            pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
     async def _work(self, connection: Any) -> None:
         self._doubted |= self._subscribed & self.wanted.keys()
@@ -221,11 +225,9 @@ class Feed:
             await self._more.wait()
             self._more.clear()
             changed, self._changed = self._changed, {}
-            packed = b"".join(
-                b"".join(connection.pack_command(*command)) for command in self._commands(changed)
-            )
-            if packed:
-                await connection.send_packed_command(packed, check_health=False)
+            data = b"".join(packed(command) for command in self._commands(changed))
+            if data:
+                await connection.send_packed_command(data, check_health=False)
             else:
                 self._settled.set()
 

@@ -31,6 +31,10 @@ RETRIES: Final = 4
 RETRY_PAUSE: Final = 0.1
 
 
+class _Moving(Exception):
+    """The server asked keeps that slot no longer, or not yet."""
+
+
 class Servers:
     """Links to the servers of one address. Shared by a broker and its presence; each starts and stops it."""
 
@@ -137,31 +141,39 @@ class Servers:
 
     async def _take(self, name: bytes, ask: Callable[[Link], Any]) -> Any:
         """Take a request to the server that keeps a name, and after it where that name has moved."""
+        # The link holds the deadline of one request; a timeout here costs only those that move.
+        deadline = asyncio.get_running_loop().time() + self.address.deadline
         try:
-            async with asyncio.timeout(self.address.deadline):
+            return await self._ask(name, ask)
+        except _Moving as exc:
+            trouble = str(exc)
+        try:
+            async with asyncio.timeout_at(deadline):
                 for _ in range(RETRIES):
-                    host = self.host_of(name)
-                    link = self._links[host]
+                    await self.look_again()
                     try:
-                        return await ask(link)
-                    except (MovedError, ClusterDownError, TryAgainError, AskError) as exc:
-                        # A slot on the move answers properly as soon as it has moved as a whole.
-                        trouble = why(exc)
-                        if not self.address.cluster:
-                            raise BrokerUnavailable(
-                                f"the server is part of a Cluster ({trouble}); give redis+cluster://"
-                            ) from exc
-                        if not isinstance(exc, MovedError):
-                            await asyncio.sleep(RETRY_PAUSE)
-                        await self.look_again()
-                    except ReadOnlyError as exc:
-                        link.give_up("the server has become a replica")
-                        raise BrokerUnavailable(why(exc)) from exc
-                    except ResponseError as exc:
-                        raise BrokerUnavailable(why(exc)) from exc
-                raise BrokerUnavailable(trouble)
-        except TimeoutError as exc:
-            raise BrokerUnavailable(f"no answer within {self.address.deadline:g} seconds") from exc
+                        return await self._ask(name, ask)
+                    except _Moving as exc:
+                        trouble = str(exc)
+                        await asyncio.sleep(RETRY_PAUSE)
+        except TimeoutError:
+            pass
+        raise BrokerUnavailable(trouble)
+
+    async def _ask(self, name: bytes, ask: Callable[[Link], Any]) -> Any:
+        link = self._links[self.host_of(name)]
+        try:
+            return await ask(link)
+        except (MovedError, ClusterDownError, TryAgainError, AskError) as exc:
+            if not self.address.cluster:
+                sentence = f"the server is part of a Cluster ({why(exc)}); give redis+cluster://"
+                raise BrokerUnavailable(sentence) from exc
+            raise _Moving(why(exc)) from exc  # a slot on the move answers as soon as it has moved as a whole
+        except ReadOnlyError as exc:
+            link.give_up("the server has become a replica")
+            raise BrokerUnavailable(why(exc)) from exc
+        except ResponseError as exc:
+            raise BrokerUnavailable(why(exc)) from exc
 
     async def look_again(self) -> None:
         """Find out anew which server keeps what; who asks at the same time shares the answer."""
