@@ -50,7 +50,7 @@ class Approach:
         hub, channel = self._hub, self._channel
         for _ in range(TRIES):
             limit = 0 if self._recover is None else -1
-            self._page = page = await hub.broker.history(channel, since=self._recover, limit=limit)
+            self._page = page = await hub.histories.read(channel, self._recover, limit)
             # Members of one audience stand in one epoch.
             whole = await hub.continuity.agree(channel, page.position.epoch)
             if whole and self._joined() is not None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hubbub.core import codes
@@ -153,6 +153,14 @@ class Connection:
         if isinstance(message, Failed):
             self.hub.metrics.failed(message.error.code)
         self.send_frame(self.format.frame(message))
+
+    def send_all(self, messages: Sequence[Message]) -> None:
+        """Write messages in one go, or let them wait behind what waits."""
+        if self.closed_with is not None or not messages:
+            return
+        for message in messages:
+            self.hub.metrics.replied(message)
+        self.send_frame(b"".join([self.format.frame(message) for message in messages]))
 
     def send_frame(self, frame: bytes) -> None:
         """Write a ready frame, or let it wait behind what waits."""

@@ -231,8 +231,7 @@ class Connections:
         connection.write(preface + connection.format.frame(greeting))
         self.withdraw(admission)
         for start in starts.values():
-            for publication in start.missed:
-                connection.send(publication)
+            connection.send_all(start.missed)
 
     def _too_late(self, connection: Connection) -> None:
         if connection in self._silent:

@@ -35,6 +35,7 @@ from hubbub.hub.connection import Connection
 from hubbub.hub.connections import Connections
 from hubbub.hub.continuity import Continuity
 from hubbub.hub.deliveries import Deliveries
+from hubbub.hub.histories import Histories
 from hubbub.hub.hooks import Hook, Hooks, RpcMethod, to_json
 from hubbub.hub.interest import Interest
 from hubbub.hub.membership import Membership
@@ -91,6 +92,7 @@ class Hub:
         self.commands = Commands(self)
         self.connections = Connections(self)
         self.deliveries = Deliveries(self)
+        self.histories = Histories(self.broker)
         self.continuity = Continuity(self)
         self.attendance = Attendance(self)
         self.cluster = Cluster(self)

@@ -153,9 +153,7 @@ class Membership:
         finally:
             approach.close()
         connection.session.channels[channel] = Stage.IN
-        connection.send(Subscribed(id, channel, start.position, start.recovered))
-        for publication in start.missed:
-            connection.send(publication)
+        connection.send_all([Subscribed(id, channel, start.position, start.recovered), *start.missed])
 
     def _forget(self, connection: Connection, channel: str) -> Stage | None:
         """Take a connection out of a channel; returns how far it had come, None where it was not in."""

@@ -7,16 +7,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from hubbub.brokers.base import BrokerUnavailable, HistoryPage, PublishOptions, Sink, new_epoch
-from hubbub.brokers.redis import scripts, wire
+from hubbub.brokers.redis import publishing, scripts, wire
 from hubbub.brokers.redis.dial import Host
 from hubbub.brokers.redis.feed import Feed
 from hubbub.brokers.redis.link import RUN_ID
 from hubbub.brokers.redis.names import RAW_CHAT, RAW_SYSTEM, slot_of
+from hubbub.brokers.redis.publishing import EPOCH_TTL
 from hubbub.brokers.redis.servers import Servers
 from hubbub.core.messages import ALL, Position, Publication
 
-EPOCH_TTL: Final = 7 * 24 * 3600 * 1000
-"""Milliseconds that an unused channel's position outlives its publications."""
 CLAIM_TTL: Final = 1000
 """Milliseconds within which one node alone is told that a channel is deserted."""
 
@@ -82,28 +81,7 @@ class RedisBroker:
                 self._feeds[home].unsubscribe(name)
 
     async def publish(self, publication: Publication, options: PublishOptions) -> Position | None:
-        channel, data = publication.channel, wire.pack(publication)
-        name = self._names.channel(channel)
-        key = options.idempotency_key
-        if not options.history_size and not key:
-            await self._servers.call(name, self._publish_command, name, wire.pack_live(data))
-            return None
-        epoch, offset = await self._servers.run(
-            scripts.PUBLISH,
-            (self._names.meta(channel), self._names.stream(channel), self._names.result(channel, key)),
-            RUN_ID,
-            new_epoch(),
-            EPOCH_TTL,
-            data,
-            options.history_size,
-            int(options.history_ttl * 1000),
-            int(options.idempotency_ttl * 1000) if key else 0,
-            self._publish_command,
-            name,
-        )
-        if self._servers.address.replicas:
-            await self._wait_for_replicas(name)
-        return Position(epoch.decode(), int(offset)) if epoch else None
+        return await publishing.publish(self._servers, publication, options)
 
     async def history(
         self, channel: str, *, since: Position | None = None, limit: int = -1, reverse: bool = False
@@ -311,12 +289,6 @@ class RedisBroker:
         self._feeds[new].want(name, cut_off=True)
         if old in self._feeds:
             self._feeds[old].unsubscribe(name)
-
-    async def _wait_for_replicas(self, name: bytes) -> None:
-        address = self._servers.address
-        reached = await self._servers.call(name, "WAIT", address.replicas, int(address.deadline * 900))
-        if reached < address.replicas:
-            raise BrokerUnavailable(f"{reached} of {address.replicas} replicas have it")
 
 
 def _now() -> str:
