@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hubbub.core.channels import Namespace, SlowPolicy
+    from hubbub.brokers.base import BadBroker, BrokerUnavailable
+    from hubbub.core.channels import BadName, Namespace, SlowPolicy
     from hubbub.core.messages import Position
     from hubbub.hub import ConnectRequest, Hub, Identity, Options, Refuse, SessionInfo
     from hubbub.publisher import AsyncPublisher, Publisher
@@ -12,6 +13,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncPublisher",
+    "BadBroker",
+    "BadName",
+    "BrokerUnavailable",
     "ConnectRequest",
     "Hub",
     "Identity",
@@ -26,6 +30,9 @@ __all__ = [
 
 _HOMES = {
     "AsyncPublisher": "publisher",
+    "BadBroker": "brokers.base",
+    "BadName": "core.channels",
+    "BrokerUnavailable": "brokers.base",
     "Namespace": "core.channels",
     "Position": "core.messages",
     "Publisher": "publisher",

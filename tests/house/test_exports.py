@@ -8,12 +8,17 @@ import pytest
 import hubbub
 
 PUBLIC = [
+    "AsyncPublisher",
+    "BadBroker",
+    "BadName",
+    "BrokerUnavailable",
     "ConnectRequest",
     "Hub",
     "Identity",
     "Namespace",
     "Options",
     "Position",
+    "Publisher",
     "Refuse",
     "SessionInfo",
     "SlowPolicy",

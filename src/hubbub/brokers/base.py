@@ -181,7 +181,7 @@ def open_broker(url: str) -> tuple[Broker, Presence]:
     scheme = urlsplit(url).scheme
     if scheme not in BROKERS:
         known = ", ".join(f"{name}://" for name in BROKERS)
-        raise BadBroker(f"no broker goes by {url!r}; give one of {known}")
+        raise BadBroker(f"no broker goes by {scheme or url!r}; give one of {known}")
     module, _, name = BROKERS[scheme].partition(":")
     opened = getattr(import_module(module), name)(url)
     return cast("tuple[Broker, Presence]", opened)

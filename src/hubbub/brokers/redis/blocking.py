@@ -31,11 +31,11 @@ from redis.exceptions import (
 
 from hubbub.brokers.base import BrokerUnavailable, PublishOptions
 from hubbub.brokers.redis.address import Address
-from hubbub.brokers.redis.dial import Host, Server, Unsuitable, _check_role, _run_id, _servers, why
+from hubbub.brokers.redis.dial import Host, Server, Unsuitable, check_role, run_id_of, servers_of, why
 from hubbub.brokers.redis.link import FIRST_PAUSE, LONGEST_PAUSE, RUN_ID
 from hubbub.brokers.redis.names import Names, slot_of
 from hubbub.brokers.redis.publishing import Request, prepare
-from hubbub.brokers.redis.servers import _lay_out
+from hubbub.brokers.redis.servers import lay_out
 from hubbub.core.messages import Position, Publication
 
 T = TypeVar("T")
@@ -287,9 +287,9 @@ class BlockingServers:
         """Ask the Cluster who keeps what. Raises `_Unsent`."""
 
         def ask(host: Host, until: float) -> list[Server]:
-            return _servers(self._ask(host, until, "CLUSTER", "SLOTS"), host)
+            return servers_of(self._ask(host, until, "CLUSTER", "SLOTS"), host)
 
-        self._map = layout = _lay_out(self._any(ask, until))
+        self._map = layout = lay_out(self._any(ask, until))
         return layout
 
     def _master(self, until: float) -> Host:
@@ -320,7 +320,7 @@ class BlockingServers:
         address = self._address
         if address.service:
             login = {"username": address.sentinel_username, "password": address.sentinel_password}
-            connection = _connection(_Tcp, until, host=host[0], port=host[1], **login)
+            connection = self._tcp(host, until, **login)
         else:
             connection = self._make(host, until)
         try:
@@ -339,8 +339,8 @@ class BlockingServers:
         line = _Line(connection)
         try:
             connection.connect()
-            _check_role(line.ask("ROLE", until=until)[0], host)
-            line.run_id = _run_id(line.ask("INFO", "server", until=until))
+            check_role(line.ask("ROLE", until=until)[0], host)
+            line.run_id = run_id_of(line.ask("INFO", "server", until=until))
         except (RedisError, OSError, Unsuitable, UnicodeError) as exc:
             connection.disconnect()
             raise _Unsent(why(exc)) from exc
@@ -360,9 +360,12 @@ class BlockingServers:
         }
         if address.path:
             return _connection(_Unix, until, path=address.path, **options)
+        return self._tcp(host, until, **options)
+
+    def _tcp(self, host: Host, until: float, **options: Any) -> Any:
         options |= {"host": host[0], "port": host[1]}
-        if address.tls:
-            tls = {"ssl_ca_certs": address.tls_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        if self._address.tls:
+            tls = {"ssl_ca_certs": self._address.tls_ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
             return _connection(_Tls, until, **options, **tls)
         return _connection(_Tcp, until, **options)
 

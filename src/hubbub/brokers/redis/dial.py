@@ -1,14 +1,14 @@
 """Opens connections to servers, and asks Sentinels and Clusters where those are."""
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Connection
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 
 from hubbub.brokers.base import BrokerUnavailable
@@ -16,6 +16,7 @@ from hubbub.brokers.redis.address import Address
 from hubbub.brokers.redis.names import SLOTS
 
 Host = tuple[str, int]
+T = TypeVar("T")
 
 
 class Unsuitable(Exception):
@@ -28,6 +29,10 @@ class Server:
 
     host: Host
     slots: tuple[tuple[int, int], ...] = ((0, SLOTS - 1),)
+
+
+FAILURES: Final = (RedisError, OSError, TimeoutError, Unsuitable, UnicodeError)
+"""What goes wrong when servers are dialled."""
 
 
 class Opened(NamedTuple):
@@ -67,15 +72,14 @@ class Dialer:
             async with asyncio.timeout(self._address.deadline):
                 await connection.connect()
                 info = await self._ask(connection, "INFO", "server")
-                role = (await self._ask(connection, "ROLE"))[0]
-                _check_role(role, host)
-        except (RedisError, OSError, TimeoutError, Unsuitable, UnicodeError) as exc:
-            await connection.disconnect(nowait=True)
+                check_role((await self._ask(connection, "ROLE"))[0], host)
+        except FAILURES as exc:
+            await hang_up(connection)
             raise BrokerUnavailable(why(exc)) from exc
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise
-        return Opened(connection, _run_id(info))
+        return Opened(connection, run_id_of(info))
 
     async def _ask(self, connection: Any, *command: Any) -> Any:
         await connection.send_command(*command)
@@ -87,16 +91,12 @@ class Dialer:
             return UnixDomainSocketConnection(
                 path=address.path, db=address.db, client_name=name, **self._login(), **self._limits()
             )
-        kind = SSLConnection if address.tls else Connection
+        return self._tcp(host, db=address.db, client_name=name, **self._login())
+
+    def _tcp(self, host: Host, **options: Any) -> Any:
+        kind = SSLConnection if self._address.tls else Connection
         return kind(
-            host=host[0],
-            port=host[1],
-            db=address.db,
-            client_name=name,
-            socket_keepalive=True,
-            **self._login(),
-            **self._limits(),
-            **self._tls(),
+            host=host[0], port=host[1], socket_keepalive=True, **options, **self._limits(), **self._tls()
         )
 
     def _login(self) -> dict[str, Any]:
@@ -118,53 +118,60 @@ class Dialer:
 
     async def _ask_sentinels(self) -> Host:
         address = self._address
-        limits: Mapping[str, Any] = self._limits() | {"socket_timeout": address.deadline / 2}
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            list(address.hosts),
-            sentinel_kwargs={
-                "username": address.sentinel_username,
-                "password": address.sentinel_password,
-                **limits,
-            },
-        )
-        try:
-            async with asyncio.timeout(address.deadline):
-                host, port = await sentinel.discover_master(address.service)
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise BrokerUnavailable(f"no Sentinel knows {address.service!r}: {why(exc)}") from exc
-        finally:
-            for each in sentinel.sentinels:
-                await each.aclose()
-        return str(host), int(port)
+        login = {"username": address.sentinel_username, "password": address.sentinel_password}
 
-    async def _ask_cluster(self, hosts: tuple[Host, ...]) -> list[Server]:
-        failure: Exception = BrokerUnavailable("no node of the Cluster is known")
-        for host in dict.fromkeys(hosts):
-            client: Redis = Redis(
-                host=host[0],
-                port=host[1],
-                ssl=self._address.tls,
-                **self._login(),
-                **(self._limits() | {"socket_timeout": self._address.deadline / 2}),
-                **self._tls(),
-            )
+        def read(answer: Any, asked: Host) -> Host:
+            if not answer:
+                raise Unsuitable(f"no Sentinel knows {address.service!r}")
+            return answer[0].decode(), int(answer[1])
+
+        command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
+        return await self._first_to_say(address.hosts, lambda host: self._tcp(host, **login), read, *command)
+
+    async def _ask_cluster(self, hosts: Iterable[Host]) -> list[Server]:
+        def make(host: Host) -> Any:
+            return self._tcp(host, **self._login())
+
+        return await self._first_to_say(list(dict.fromkeys(hosts)), make, servers_of, "CLUSTER", "SLOTS")
+
+    async def _first_to_say(
+        self,
+        hosts: Sequence[Host],
+        make: Callable[[Host], Any],
+        read: Callable[[Any, Host], T],
+        *command: str,
+    ) -> T:
+        """What the first of the hosts says that says anything; each has its share of the time."""
+        failure: Exception = Unsuitable("no host is known")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._address.deadline
+        for number, host in enumerate(hosts):
+            connection = make(host)
             try:
-                async with asyncio.timeout(self._address.deadline / 2):
-                    rows = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
-                return _servers(rows, host)
-            except (RedisError, OSError, TimeoutError, Unsuitable) as exc:
+                async with asyncio.timeout((until - loop.time()) / (len(hosts) - number)):
+                    await connection.connect()
+                    return read(await self._ask(connection, *command), host)
+            except FAILURES as exc:
                 failure = exc
             finally:
-                await client.aclose()
-        raise BrokerUnavailable(f"no node of the Cluster answers: {why(failure)}") from failure
+                await hang_up(connection)
+        raise BrokerUnavailable(why(failure)) from failure
 
 
-def _check_role(role: Any, host: Host) -> None:
+async def hang_up(connection: Any) -> None:
+    """Let go of a connection, in whatever state it is."""
+    with contextlib.suppress(*FAILURES):
+        await connection.disconnect(nowait=True)
+
+
+def check_role(role: Any, host: Host) -> None:
+    """Refuse a server that takes no writes. Raises `Unsuitable`."""
     if role not in (b"master", "master"):
         raise Unsuitable(f"{host[0]}:{host[1]} is a replica")
 
 
-def _run_id(info: Any) -> str:
+def run_id_of(info: Any) -> str:
+    """The name of the process, of what `INFO server` says in redis-py's shape or the server's."""
     if isinstance(info, Mapping):
         return str(info.get("run_id", ""))
     for line in bytes(info).splitlines():
@@ -174,7 +181,7 @@ def _run_id(info: Any) -> str:
     return ""
 
 
-def _servers(answer: Any, asked: Host) -> list[Server]:
+def servers_of(answer: Any, asked: Host) -> list[Server]:
     """Read what `CLUSTER SLOTS` says, in redis-py's shape or the server's."""
     slots: dict[Host, list[tuple[int, int]]] = {}
     if isinstance(answer, Mapping):

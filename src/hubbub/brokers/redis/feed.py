@@ -16,15 +16,13 @@ from typing import Any, Final, Protocol
 from redis.exceptions import MovedError, RedisError, ResponseError
 
 from hubbub.brokers.base import BrokerUnavailable
-from hubbub.brokers.redis.dial import Opened, why
-from hubbub.brokers.redis.link import AT_ONCE, FIRST_PAUSE, FOREVER, LONGEST_PAUSE, packed
+from hubbub.brokers.redis.dial import Opened, hang_up, why
+from hubbub.brokers.redis.link import AT_ONCE, FIRST_PAUSE, FOREVER, LONG_ENOUGH, LONGEST_PAUSE, packed
 
 logger = logging.getLogger("hubbub.broker")
 
 BATCH: Final = 512
 """Channels that one SUBSCRIBE names at most."""
-LONG_ENOUGH: Final = 5.0
-"""Seconds after which a connection that is lost was a good one."""
 _MESSAGES: Final = (b"message", b"smessage")
 
 
@@ -186,7 +184,7 @@ class Feed:
                     await self._work(opened.connection)
                 finally:
                     self._connected = False
-                    await opened.connection.disconnect(nowait=True)
+                    await hang_up(opened.connection)
                 if loop.time() - began > LONG_ENOUGH:
                     pause = 0.0
                 logger.warning("lost a Pub/Sub connection to the broker: %s", self._trouble)

@@ -17,7 +17,7 @@ from hiredis import pack_command
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from hubbub.brokers.base import BrokerUnavailable
-from hubbub.brokers.redis.dial import Opened, why
+from hubbub.brokers.redis.dial import Opened, hang_up, why
 from hubbub.brokers.redis.scripts import SCRIPTS, Script
 
 logger = logging.getLogger("hubbub.broker")
@@ -31,6 +31,9 @@ AT_ONCE: Final = 500
 FOREVER: Final = float("inf")
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
+"""Seconds between two attempts to connect, growing."""
+LONG_ENOUGH: Final = 5.0
+"""Seconds after which a connection that is lost was a good one."""
 
 RUN_ID: Final = "\0run id"
 """Stands in a request for the name of the process that will answer it."""
@@ -146,24 +149,31 @@ class Link:
 
     async def _live(self) -> None:
         """Connect, work, connect again."""
+        loop = asyncio.get_running_loop()
         pause = 0.0
         while True:
+            began = loop.time()
             try:
                 opened = await self._dial()
                 await self._load(opened.connection)
             except BrokerUnavailable as exc:
                 self._trouble = str(exc)
                 self._tried.set()
-                pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
-                await asyncio.sleep(pause)
-                continue
-            pause = 0.0
-            try:
-                await self._work(opened)
-            finally:
-                await opened.connection.disconnect(nowait=True)
-            logger.warning("lost a connection to the broker: %s", self._trouble)
-            self._lost()
+            except Exception as exc:
+                logger.exception("connecting to the broker failed")  # the next time may be better
+                self._trouble = why(exc)
+                self._tried.set()
+            else:
+                try:
+                    await self._work(opened)
+                finally:
+                    await hang_up(opened.connection)
+                if loop.time() - began > LONG_ENOUGH:
+                    pause = 0.0
+                logger.warning("lost a connection to the broker: %s", self._trouble)
+                self._lost()
+            pause = min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
+            await asyncio.sleep(pause)
 
     async def _load(self, connection: Any) -> None:
         """Let the server know the scripts."""
@@ -174,7 +184,7 @@ class Link:
                 for _ in SCRIPTS:
                     await connection.read_response(timeout=FOREVER)
         except (RedisError, OSError, TimeoutError) as exc:
-            await connection.disconnect(nowait=True)
+            await hang_up(connection)
             raise BrokerUnavailable(why(exc)) from exc
 
     async def _work(self, opened: Opened) -> None:

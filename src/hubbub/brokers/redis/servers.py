@@ -203,7 +203,7 @@ class Servers:
                     deadline=self.address.deadline,
                     lost=self._look_for_another,
                 )
-        before, self._map = self._map, _lay_out(servers)
+        before, self._map = self._map, lay_out(servers)
         for host in [host for host in self._links if host not in hosts]:
             await self._links.pop(host).close()
         if before and before != self._map and self.moved is not None:
@@ -214,7 +214,7 @@ class Servers:
             self._look = asyncio.get_running_loop().create_task(self._look_quietly())
 
 
-def _lay_out(servers: list[Server]) -> list[Host]:
+def lay_out(servers: list[Server]) -> list[Host]:
     """Who keeps each slot; a slot that nobody keeps is with nobody."""
     if len(servers) == 1 and servers[0].slots == ((0, SLOTS - 1),):
         return [servers[0].host] * SLOTS

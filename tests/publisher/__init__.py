@@ -1,0 +1,1 @@
+"""Publishing from other processes reaches the clients of hubs, over real servers."""
