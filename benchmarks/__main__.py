@@ -4,11 +4,11 @@ import argparse
 import shlex
 import sys
 
-from benchmarks import connect, fanout, memory, mixed, report
+from benchmarks import connect, fanout, memory, mixed, nodes, report
 from benchmarks.harness import BUILD, BenchError, prepare
 from benchmarks.options import Options
 
-NAMES = ("fanout", "peers", "mixed", "memory", "connect")
+NAMES = ("fanout", "peers", "mixed", "memory", "connect", "nodes")
 
 
 def parse() -> tuple[list[str], Options]:
@@ -31,6 +31,11 @@ def parse() -> tuple[list[str], Options]:
             turns=3,
             peer_turns=1,
             mixed_seconds=2,
+            latency_samples=200,
+            channels=100,
+            inbound_publications=10_000,
+            publishes=5_000,
+            node_turns=1,
             serve_arguments=serve_arguments,
         )
     else:
@@ -66,6 +71,8 @@ def run(names: list[str], options: Options, results: report.Results) -> None:
         results.memory = memory.run(options)
     if "connect" in names:
         results.connect = connect.run(options)
+    if "nodes" in names:
+        results.nodes = nodes.run(options)
 
 
 if __name__ == "__main__":

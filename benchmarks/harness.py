@@ -1,5 +1,6 @@
 """What every scenario stands on: the C parts, processes on their own core, the kernel's accounts."""
 
+import contextlib
 import json
 import os
 import resource
@@ -85,8 +86,23 @@ def waited_ns(pid: int) -> int:
 
 def rss_bytes(pid: int) -> int:
     """Resident memory of a process."""
+    return _memory(pid, "VmRSS:")
+
+
+def forget_peak(pid: int) -> None:
+    """Has the peak of a process's resident memory counted from now on, where the kernel lets us."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory that a process has had."""
+    return _memory(pid, "VmHWM:")
+
+
+def _memory(pid: int, what: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(what):
             return int(line.split()[1]) * 1024
     raise BenchError(f"process {pid} has no resident memory: it has ended")
 
@@ -198,6 +214,9 @@ class Report:
     frames: int
     bytes: int
     pings: int
+    refused: int
+    disordered: int
+    latest_s: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -218,16 +237,25 @@ class Load(Process):
         path: str = "/ws/c%d",
         sends: Sequence[str] = (),
         expected: str | None = None,
+        refusal: str | None = None,
         in_flight: int = 256,
+        repeats: int = 1,
+        modulus: int = 0,
+        rounds: bool = True,
         socketio: bool = False,
         name: str = "load",
     ) -> None:
-        command: list[str | Path] = [build("load"), "-r", "-p", str(port), "-n", str(connections), "-u", path]
-        command += ["-c", str(in_flight)]
+        """`rounds` has it write a line a round: not for those whose lines nobody reads for a long while."""
+        command: list[str | Path] = [build("load"), "-p", str(port), "-n", str(connections), "-u", path]
+        command += ["-c", str(in_flight), "-k", str(repeats), "-m", str(modulus)]
+        if rounds:
+            command += ["-r"]
         for message in sends:
             command += ["-s", message]
         if expected is not None:
             command += ["-e", expected]
+        if refusal is not None:
+            command += ["-f", refusal]
         if socketio:
             command += ["-S"]
         super().__init__(name, command, LOAD_CPU)

@@ -41,11 +41,13 @@ class Publisher:
             raise BenchError(f"hubbub refuses {method} {path}: {response.status} {answer[:200]!r}")
         return parsed
 
-    def publish(self, channel: str, count: int = 1) -> None:
-        """Publishes one message, or several at once as a batch."""
-        messages = [
-            {"channel": channel, "data": {"t": time.monotonic_ns(), "pad": self.pad}} for _ in range(count)
-        ]
+    def publish(self, channel: str, count: int = 1, *, first: int | None = None) -> None:
+        """Publishes one message, or several at once as a batch; numbered from `first` on, where given."""
+        messages = []
+        for index in range(count):
+            number = {} if first is None else {"n": first + index}
+            data = {"t": time.monotonic_ns(), **number, "pad": self.pad}
+            messages.append({"channel": channel, "data": data})
         if count == 1:
             self.call("POST", "/api/publish", messages[0])
         else:
@@ -57,15 +59,15 @@ class Publisher:
 
 
 class Hubbub(Process):
-    """A running `hubbub serve` on the server's core."""
+    """A running `hubbub serve`, on the server's core unless others are given."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], *, name: str = "hubbub", cpus: set[int] = SERVER_CPU) -> None:
         program = Path(sys.executable).with_name("hubbub")
         if not program.exists():
             raise BenchError(f"there is no `hubbub` command beside {Path(sys.executable).name}: install it")
         self.port = free_port()
         command: list[str | Path] = [program, "serve", "--port", str(self.port), *arguments]
-        super().__init__("hubbub", command, SERVER_CPU, talks=False)
+        super().__init__(name, command, cpus, talks=False)
         try:
             self.wait_for_port(self.port)
         except BaseException:

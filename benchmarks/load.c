@@ -4,7 +4,8 @@
 //
 // One thread and one epoll set, so that on a two-core machine the measured server keeps a core to itself.
 // Every `"t":<ns of CLOCK_MONOTONIC>` in an incoming payload is one delivery and its age is the latency:
-// server and client run on one machine, so they share the clock. Nothing is parsed beyond that.
+// server and client run on one machine, so they share the clock. Where `,"n":<number>` follows, it must be one
+// more than the connection's last. Nothing is parsed beyond that.
 //
 // stdout, one line each: READY when all connections are up; ROUND <k> (with -r) when k deliveries per
 // connection have arrived since the last report; a JSON report on SIGUSR1, which also starts a new phase; and
@@ -34,22 +35,27 @@ typedef struct {
     uint32_t number;
     State state;
     uint32_t got;      // deliveries in this phase
+    uint32_t answers;  // to the messages sent on open
+    uint64_t again_at; // when a refused message is sent again, 0 if none was
+    uint64_t last;     // the `"n":` of the last delivery that had one
     uint32_t kept_len; // the start of a frame whose rest has not arrived
     uint8_t *kept;
 } Conn;
 
-enum { MAX_SENDS = 16, EVENTS = 512, CONNS_PER_SOURCE = 4000, LEAVE_SECONDS = 10 };
+enum { MAX_SENDS = 16, EVENTS = 512, CONNS_PER_SOURCE = 4000, LEAVE_SECONDS = 10, RETRY_MS = 500 };
 
-static int port, wanted = 100, in_flight = 256, seconds, n_sends;
-static const char *path = "/ws/c%d", *expected, *sends[MAX_SENDS];
+static int port, wanted = 100, in_flight = 256, seconds, n_sends, repeats = 1, modulus;
+static const char *path = "/ws/c%d", *expected, *refusal, *sends[MAX_SENDS];
 static uint64_t stop_after;
 static bool socketio, report_rounds;
 
 static int epoll_fd;
 static Conn *conns;
-static uint32_t started, opened, failed, closed;
+static uint32_t started, opened, failed, closed, refused, retrying;
 static uint64_t frames, bytes, pings;
 static uint64_t total, phase, rounds; // deliveries since the start, since the last report; of that whole rounds
+static uint64_t disordered;           // deliveries whose number was not the next
+static uint64_t began, latest;        // the start, and the latest delivery
 static double connect_seconds;
 static bool stopping, leaving;
 static uint32_t close_codes[65536];
@@ -69,10 +75,12 @@ static void report(void) {
     printf("{\"opened\":%u,\"failed\":%u,\"closed\":%u,\"connect_s\":%.4f,\"connects_per_s\":%.0f,"
            "\"deliveries\":%lu,\"total\":%lu,\"min_per_connection\":%u,\"max_per_connection\":%u,"
            "\"frames\":%lu,\"bytes\":%lu,\"pings\":%lu,"
+           "\"refused\":%u,\"disordered\":%lu,\"latest_s\":%.4f,"
            "\"p50_ms\":%.3f,\"p90_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f,\"cpu_s\":%.3f,"
            "\"close_codes\":{",
            opened, failed, closed, connect_seconds, connect_seconds > 0 ? opened / connect_seconds : 0, phase,
-           total, least, most, frames, bytes, pings, percentile_ms(.5), percentile_ms(.9), percentile_ms(.99),
+           total, least, most, frames, bytes, pings, refused, disordered, latest ? (double)(latest - began) / 1e9 : 0.0,
+           percentile_ms(.5), percentile_ms(.9), percentile_ms(.99),
            percentile_ms(.999), (double)slowest / 1e6, cpu);
     const char *comma = "";
     for (int code = 0; code < 65536; code++) {
@@ -90,6 +98,7 @@ static void report(void) {
 
 static void end(Conn *c, int code, const char *why) {
     if (c->state == CLOSED) return;
+    if (c->again_at) c->again_at = 0, retrying--;
     if (leaving) {
         // our own doing: not news
     } else if (c->state == OPEN) {
@@ -109,10 +118,10 @@ static void say(Conn *c, int opcode, const void *payload, size_t n) {
     if (send_frame(c->fd, opcode, payload, n) < 0) end(c, 1006, "could not send");
 }
 
-static void fill(char *out, size_t room, const char *template, uint32_t number) {
+static void fill(char *out, size_t room, const char *template, uint64_t number) {
     const char *hole = strstr(template, "%d");
     if (hole)
-        snprintf(out, room, "%.*s%u%s", (int)(hole - template), template, number, hole + 2);
+        snprintf(out, room, "%.*s%lu%s", (int)(hole - template), template, number, hole + 2);
     else
         snprintf(out, room, "%s", template);
 }
@@ -124,9 +133,11 @@ static void set_open(Conn *c) {
 
 static void join(Conn *c) {
     char message[LONGEST_SENT];
+    if (c->again_at) c->again_at = 0, retrying--;
+    uint64_t number = (uint64_t)c->number * (uint32_t)repeats + c->answers;
     c->state = JOINING;
     for (int i = 0; i < n_sends && c->state == JOINING; i++) {
-        fill(message, sizeof message, sends[i], c->number);
+        fill(message, sizeof message, sends[i], modulus ? number % (uint32_t)modulus : number);
         say(c, TEXT, message, strlen(message));
     }
     if (!expected && c->state == JOINING) set_open(c);
@@ -136,7 +147,16 @@ static void on_data(Conn *c, const uint8_t *p, size_t n, uint64_t now) {
     if (socketio && n && p[0] == '0') return say(c, TEXT, "40", 2); // engine.io is open: connect
     if (socketio && n == 1 && p[0] == '2') return say(c, TEXT, "3", 1); // engine.io ping
     if (c->state == GREETING && n > 1 && !memcmp(p, "40", 2)) return join(c);
-    if (c->state == JOINING && memmem(p, n, expected, strlen(expected))) set_open(c);
+    if (c->state == JOINING && memmem(p, n, expected, strlen(expected))) {
+        if (++c->answers < (uint32_t)repeats)
+            join(c);
+        else
+            set_open(c);
+    } else if (c->state == JOINING && refusal && !c->again_at && memmem(p, n, refusal, strlen(refusal))) {
+        // Not all in the same moment: between once and twice the time.
+        c->again_at = now + (RETRY_MS + c->number * 7919u % RETRY_MS) * 1000000ull;
+        refused++, retrying++;
+    }
     const uint8_t *end_of_data = p + n;
     while ((p = memmem(p, (size_t)(end_of_data - p), "\"t\":", 4))) {
         uint64_t sent = 0;
@@ -144,7 +164,12 @@ static void on_data(Conn *c, const uint8_t *p, size_t n, uint64_t now) {
         if (p == end_of_data || *p < '0' || *p > '9') continue;
         while (p < end_of_data && *p >= '0' && *p <= '9') sent = sent * 10 + (*p++ - '0');
         record(now > sent ? now - sent : 0);
-        phase++, total++, c->got++;
+        phase++, total++, c->got++, latest = now;
+        if (end_of_data - p < 6 || memcmp(p, ",\"n\":", 5)) continue;
+        uint64_t in = 0;
+        for (p += 5; p < end_of_data && *p >= '0' && *p <= '9';) in = in * 10 + (*p++ - '0');
+        disordered += in != c->last + 1;
+        c->last = in;
     }
 }
 
@@ -285,6 +310,13 @@ static void poll_once(void) {
     }
 }
 
+static void try_again(void) {
+    uint64_t now = now_ns();
+    for (uint32_t i = 0; i < started && retrying; i++) {
+        if (conns[i].again_at && conns[i].again_at <= now) join(&conns[i]);
+    }
+}
+
 // Closes the polite way, so that the server sees what it sees from browsers.
 static void leave(void) {
     leaving = true;
@@ -309,10 +341,13 @@ static void watch(int fd, void *tag) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: load -p PORT [-n COUNT] [-u PATH] [-s MESSAGE]... [-e SUBSTRING] [-c IN_FLIGHT]\n"
-                    "            [-d SECONDS] [-x DELIVERIES] [-r] [-S]\n"
+    fprintf(stderr, "usage: load -p PORT [-n COUNT] [-u PATH] [-s MESSAGE]... [-e SUBSTRING] [-f SUBSTRING]\n"
+                    "            [-c IN_FLIGHT] [-k TIMES] [-m MODULUS] [-d SECONDS] [-x DELIVERIES] [-r] [-S]\n"
                     "  -u, -s  path, and messages to send on open; %%d becomes the connection's number\n"
                     "  -e      a connection is up only when a message containing this has arrived\n"
+                    "  -f      a message containing this says no; what was sent on open is sent again a little later\n"
+                    "  -k      send the messages so often, each time after that answer; %%d goes on counting\n"
+                    "  -m      %%d in messages is what is left of its number after division by this\n"
                     "  -c      how many connections may be on their way up at once\n"
                     "  -d, -x  stop so long after READY, or after so many deliveries\n"
                     "  -r      print ROUND lines\n"
@@ -321,14 +356,17 @@ static int usage(void) {
 }
 
 int main(int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "p:n:u:s:e:c:d:x:rS")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:n:u:s:e:f:c:k:m:d:x:rS")) != -1;) {
         switch (o) {
         case 'p': port = atoi(optarg); break;
         case 'n': wanted = atoi(optarg); break;
         case 'u': path = optarg; break;
         case 's': if (n_sends == MAX_SENDS) return usage(); sends[n_sends++] = optarg; break;
         case 'e': expected = optarg; break;
+        case 'f': refusal = optarg; break;
         case 'c': in_flight = atoi(optarg); break;
+        case 'k': repeats = atoi(optarg); break;
+        case 'm': modulus = atoi(optarg); break;
         case 'd': seconds = atoi(optarg); break;
         case 'x': stop_after = strtoull(optarg, NULL, 10); break;
         case 'r': report_rounds = true; break;
@@ -336,7 +374,8 @@ int main(int argc, char **argv) {
         default: return usage();
         }
     }
-    if (port < 1 || wanted < 1 || in_flight < 1) return usage();
+    if (port < 1 || wanted < 1 || in_flight < 1 || repeats < 1 || modulus < 0) return usage();
+    if (repeats > 1 && !expected) return usage();
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -352,13 +391,15 @@ int main(int argc, char **argv) {
     watch(STDIN_FILENO, NULL);
 
     conns = calloc((size_t)wanted, sizeof *conns);
-    uint64_t began = now_ns(), ready = 0;
+    uint64_t ready = 0;
+    began = now_ns();
     while (!stopping) {
         while (started < (uint32_t)wanted && started - opened - failed < (uint32_t)in_flight) {
             start(&conns[started], started);
             started++;
         }
         poll_once();
+        if (retrying) try_again();
         if (!ready && opened + failed == (uint32_t)wanted) {
             ready = now_ns();
             connect_seconds = (double)(ready - began) / 1e9;

@@ -20,6 +20,14 @@ class Options:
     peer_bursts: int = 1
     connect_rounds: int = 3
     mixed_seconds: float = 10
+    # Of `nodes`.
+    latency_samples: int = 2000
+    latency_rate: float = 100
+    channels: int = 1000
+    inbound_publications: int = 100_000
+    inbound_rate: float = 2000
+    publishes: int = 50_000
+    node_turns: int = 3
     serve_arguments: list[str] = field(default_factory=list)
 
     def say(self, what: str) -> None:

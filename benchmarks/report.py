@@ -18,7 +18,11 @@ from benchmarks.connect import ConnectResult
 from benchmarks.fanout import HUBBUB, FanOutResult
 from benchmarks.memory import MemoryResult
 from benchmarks.mixed import MixedResult
+from benchmarks.nodes import InboundResult, NodesResult
 from benchmarks.options import Options
+
+SCENARIOS = ("mixed", "memory", "connect", "nodes")
+PACKAGES = ("hubbub", "uvicorn", "uvloop", "websockets", "fastapi", "python-socketio", "redis", "hiredis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Results:
     mixed: MixedResult | None = None
     memory: MemoryResult | None = None
     connect: ConnectResult | None = None
+    nodes: NodesResult | None = None
 
 
 def bars(results: Results) -> list[Bar]:
@@ -80,7 +85,60 @@ def bars(results: Results) -> list[Bar]:
                 wall >= 2500,
             ),
         ]
+    if n := results.nodes:
+        found += _node_bars(n)
     return found
+
+
+def _node_bars(nodes: NodesResult) -> list[Bar]:
+    found = [
+        Bar(f"added by a second node, {way.via}", f"{way.added_ms:.2f} ms", "< 1.5 ms", way.added_ms < 1.5)
+        for way in nodes.latency
+    ]
+    for way in nodes.inbound:
+        rate, promised = f"{way.per_cpu_second:,.0f} ({way.cpu_us:.0f} µs each)", "≥ 30,000"
+        if way is nodes.inbound[0]:
+            found.append(Bar("taken in per CPU second", rate, promised, way.per_cpu_second >= 30_000))
+        found.append(Bar(f"… lost, {_inbound(way)}", str(way.lost), "0", way.lost == 0))
+    storm = nodes.storm
+    wrong = (
+        f"{storm.lost} lost, {storm.disordered} disordered, {storm.failed} failed, {storm.refused} refused"
+    )
+    whole = storm.failed == storm.refused == storm.lost == storm.disordered == 0
+    found.append(Bar(f"{storm.clients} come back at once", wrong, "none", whole))
+    return found
+
+
+def _inbound(way: InboundResult) -> str:
+    pace = f", {way.rate:,.0f}/s" if way.rate else ""
+    return f"{way.sockets} sockets" + (", history" if way.history else "") + pace
+
+
+def _node_table(nodes: NodesResult) -> Table:
+    """What several nodes did that has no promise of its own."""
+    table = Table(title="Nodes behind one Valkey", caption="CPU per publication, medians")
+    for heading in ("what", "result", "server CPU", "Valkey CPU"):
+        table.add_column(heading)
+    for way in nodes.latency:
+        times = (("memory", way.memory), ("same node", way.same_node), ("other node", way.other_node))
+        shown = ", ".join(f"{name} {times.p50:.2f} / {times.p99:.2f}" for name, times in times)
+        table.add_row(f"latency p50 / p99, {way.via}", f"{shown} ms", "", "")
+    for took in nodes.inbound:
+        rate = f"{took.per_second:,.0f}/s, {took.deliveries_per_cpu_second:,.0f} deliveries per CPU s"
+        costs = f"{took.cpu_us:.1f} µs", f"{took.valkey_cpu_us:.1f} µs"
+        table.add_row(f"inbound, {_inbound(took)}", rate, *costs)
+    storm = nodes.storm
+    peak = f"{_mb(storm.before_bytes)} → {_mb(storm.peak_bytes)} MB"
+    table.add_row(
+        f"{storm.clients} reconnects",
+        f"joined {storm.joined_seconds:.1f} s, recovered {storm.seconds:.1f} s, {peak}",
+        f"{storm.server_cpu_s:.1f} s",
+        f"{storm.valkey_cpu_s:.1f} s",
+    )
+    for published in nodes.publish:
+        costs = f"{published.cpu_us:.1f} µs", f"{published.valkey_cpu_us:.1f} µs"
+        table.add_row(f"publish, history {published.history_size}", f"{published.per_second:,.0f}/s", *costs)
+    return table
 
 
 def _mb(size: int) -> str:
@@ -108,6 +166,8 @@ def show(results: Results, options: Options) -> None:
                 *(f"{r.burst_us:.1f}", ratios[1], str(r.lost), f"{p99:.0f}"),
             )
         console.print(table)
+    if results.nodes:
+        console.print(_node_table(results.nodes))
     if promises := bars(results):
         table = Table(title="Promises")
         for heading in ("what", "measured", "promised", ""):
@@ -136,7 +196,7 @@ def write(results: Results, options: Options, path: Path) -> None:
             }
             for r in results.fanout
         ],
-        **{name: asdict(r) for name in ("mixed", "memory", "connect") if (r := getattr(results, name))},
+        **{name: asdict(r) for name in SCENARIOS if (r := getattr(results, name))},
         "bars": [asdict(bar) for bar in bars(results)],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")
@@ -147,7 +207,7 @@ def _machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo").read_text()
     model = next((line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line), "?")
     versions = {}
-    for package in ("hubbub", "uvicorn", "uvloop", "websockets", "fastapi", "python-socketio"):
+    for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
