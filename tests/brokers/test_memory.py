@@ -48,5 +48,5 @@ def test_channels_out_of_use_are_forgotten() -> None:
 
 def test_an_unknown_broker_is_refused_with_those_that_are_known() -> None:
     """A wrong URL is answered with what would be right."""
-    with pytest.raises(BadBroker, match=r"no broker goes by 'kafka://x'; give one of memory://"):
+    with pytest.raises(BadBroker, match=r"no broker goes by 'kafka'; give one of memory://"):
         open_broker("kafka://x")

@@ -199,6 +199,26 @@ def test_a_slow_server_is_only_slow() -> None:
     run(scenario)
 
 
+def test_a_loop_that_was_late_blames_nobody() -> None:
+    """When our own event loop stood still, the answers lie unread: they count, and the connections stay."""
+
+    async def scenario() -> None:
+        with Valkey() as server:
+            async with started(server.url) as (broker, sink):
+                await broker.subscribe("news")
+                calls = [broker.publish(publication("news", str(n)), KEEP) for n in range(2000)]
+                calls += [broker.subscribe(f"other{n}") for n in range(200)]  # type: ignore[list-item]
+                tasks = [asyncio.get_running_loop().create_task(call) for call in calls]  # type: ignore[arg-type]
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                time.sleep(2)  # noqa: ASYNC251 - as if another process had the core
+                await asyncio.gather(*tasks, broker.ping())
+                await sink.wait_for(2000)
+                assert sink.broken == []
+
+    run(scenario)
+
+
 def test_what_waits_for_a_server_is_bounded() -> None:
     """Past the bound a call fails at once, in place of filling the memory."""
 

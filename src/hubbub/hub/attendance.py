@@ -48,7 +48,8 @@ class Attendance:
             else:
                 await store.remove(channel, connection.id)
         except BrokerUnavailable as exc:
-            logger.warning("presence of %r could not be told: %s", channel, exc)
+            if not self._untrue:  # of a crowd, one line
+                logger.warning("presence of %r could not be told, and will be later: %s", channel, exc)
             self._untrue[channel] = None
             self._begin()
 

@@ -18,6 +18,7 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.brokers.redis.dial import Opened, hang_up, why
 from hubbub.brokers.redis.link import AT_ONCE, FIRST_PAUSE, FOREVER, LONG_ENOUGH, LONGEST_PAUSE, packed
+from hubbub.brokers.redis.patience import Patience, fail
 
 logger = logging.getLogger("hubbub.broker")
 
@@ -64,7 +65,7 @@ class Feed:
         self._send_probe = send_probe
         self._sharded = sharded
         self._plain = plain
-        self._deadline = deadline
+        self._patience = Patience(deadline)
         self._probe_interval = probe_interval
         self._subscribed: set[bytes] = set()
         self._leaving: set[bytes] = set()
@@ -92,9 +93,9 @@ class Feed:
         """Let go of the connection."""
         self._task.cancel()
         await asyncio.wait([self._task])
+        self._patience.close()
         for future in (*self._waiting.values(), *self._echoes.values()):
-            if not future.done():
-                _fail(future, "the broker was stopped")
+            fail(future, "the broker was stopped")
 
     async def subscribe(self, name: bytes) -> None:
         """Return when the server has confirmed. Raises `BrokerUnavailable`; it is wanted all the same."""
@@ -104,11 +105,12 @@ class Feed:
         future = self._waiting.get(name)
         if future is None:
             future = self._waiting[name] = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(self._deadline):
-                await asyncio.shield(future)
-        except TimeoutError as exc:
-            raise BrokerUnavailable(self._trouble or "a subscription was not confirmed in time") from exc
+            self._patience.watch(future, lambda: self._give_up_waiting(name))
+        await asyncio.shield(future)
+
+    def _give_up_waiting(self, name: bytes) -> str:
+        self._waiting.pop(name, None)
+        return self._trouble or "a subscription was not confirmed in time"
 
     def want(self, name: bytes, *, cut_off: bool = False) -> None:
         """Subscribe as soon as possible; `cut_off` where it has been subscribed elsewhere till now."""
@@ -135,14 +137,14 @@ class Feed:
         self._doubted.discard(name)
         self._first.discard(name)
         future = self._waiting.pop(name, None)
-        if future is not None and not future.done():
-            _fail(future, "the subscription was taken back")
+        if future is not None:
+            fail(future, "the subscription was taken back")
         self._change(name)
 
     async def settled(self) -> None:
         """Return when the server has confirmed every change. Raises `BrokerUnavailable`."""
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(self._patience.seconds):
                 while self._changed or self._leaving or not self._connected:
                     self._settled.clear()
                     await self._settled.wait()
@@ -156,12 +158,10 @@ class Feed:
         self._probes += 1
         mark = b"%d" % self._probes
         echo = self._echoes[mark] = asyncio.get_running_loop().create_future()
+        self._patience.watch(echo, lambda: "a message to ourselves did not come back through Pub/Sub")
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._send_probe(self.probe, mark)
-                await echo
-        except TimeoutError as exc:
-            raise BrokerUnavailable("a message to ourselves did not come back through Pub/Sub") from exc
+            await self._send_probe(self.probe, mark)
+            await echo
         finally:
             self._echoes.pop(mark, None)
 
@@ -310,8 +310,3 @@ class Feed:
                 await self.ping()
             heard = self._heard
             await asyncio.sleep(self._probe_interval)
-
-
-def _fail(future: asyncio.Future[None], reason: str) -> None:
-    future.set_exception(BrokerUnavailable(reason))
-    future.exception()  # perhaps nobody waits for it any more

@@ -2,9 +2,9 @@
 
 Theory of operation. A request waits in a queue till the connection is free to write, and then for its answer;
 answers come in the order of the requests, so nothing has to be matched. Every request has a deadline, whether
-it waits to be sent or for its answer. When one passes its deadline unanswered, the connection is given up, as
-one that swallows what it is sent looks healthy otherwise; its other requests fail with it, since nothing is
-known of their effect. A request that was never sent outlives the connection.
+it waits to be sent or for its answer. When one passes it and nothing has come in for as long, the connection
+is given up, as one that swallows what it is sent looks healthy otherwise; its other requests fail with it,
+since nothing is known of their effect. A request that was never sent outlives the connection.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.brokers.redis.dial import Opened, hang_up, why
+from hubbub.brokers.redis.patience import Patience, fail
 from hubbub.brokers.redis.scripts import SCRIPTS, Script
 
 logger = logging.getLogger("hubbub.broker")
@@ -40,17 +41,12 @@ RUN_ID: Final = "\0run id"
 
 
 class _Request:
-    __slots__ = ("answer", "arguments", "deadline", "size")
+    __slots__ = ("answer", "arguments", "size")
 
-    def __init__(self, arguments: tuple[Any, ...], answer: asyncio.Future[Any], deadline: float) -> None:
+    def __init__(self, arguments: tuple[Any, ...], answer: asyncio.Future[Any]) -> None:
         self.arguments = arguments
         self.answer = answer
-        self.deadline = deadline
         self.size = sum(len(a) if isinstance(a, bytes | str) else 8 for a in arguments)
-
-    def fail(self, reason: str) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(BrokerUnavailable(reason))
 
 
 class Link:
@@ -60,13 +56,13 @@ class Link:
         self, dial: Callable[[], Awaitable[Opened]], *, deadline: float, lost: Callable[[], None]
     ) -> None:
         self._dial = dial
-        self._deadline = deadline
+        self._patience = Patience(deadline)
+        self._heard = 0.0  # when something was read last, by our patience
         self._lost = lost
         self._unsent: deque[_Request] = deque()
         self._unanswered: deque[_Request] = deque()
         self._bytes = 0
         self._more = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
         self._connection: Any = None
         self._trouble = "not connected yet"
         self._tried = asyncio.Event()
@@ -88,10 +84,9 @@ class Link:
         """Let go of the connection; what waits fails."""
         self._task.cancel()
         await asyncio.wait([self._task])
-        if self._timer is not None:
-            self._timer.cancel()
+        self._patience.close()
         for request in (*self._unanswered, *self._unsent):
-            request.fail("the broker was stopped")
+            fail(request.answer, "the broker was stopped")
         self._unanswered.clear()
         self._unsent.clear()
 
@@ -106,34 +101,24 @@ class Link:
         """Ask the server. Raises `BrokerUnavailable`, and redis-py's `ResponseError` where it says no."""
         if len(self._unsent) + len(self._unanswered) >= MOST_REQUESTS or self._bytes >= MOST_BYTES:
             raise BrokerUnavailable("too much is waiting for it already")
-        loop = asyncio.get_running_loop()
-        request = _Request(arguments, loop.create_future(), loop.time() + self._deadline)
+        request = _Request(arguments, asyncio.get_running_loop().create_future())
         self._unsent.append(request)
         self._bytes += request.size
         self._more.set()
-        if self._timer is None:
-            self._timer = loop.call_at(request.deadline, self._check)
+        self._patience.watch(request.answer, self._overdue)
         try:
             return await request.answer
         finally:
             self._bytes -= request.size
 
-    def _check(self) -> None:
-        """Something is due: give up what nobody answers."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._timer = None
-        for request in self._unanswered:
-            if request.deadline <= now and not request.answer.done():
-                self.give_up(f"no answer within {self._deadline:g} seconds")
-                break
-        while self._unsent and (self._unsent[0].deadline <= now or self._unsent[0].answer.done()):
-            waited = self._unsent.popleft()
-            waited.fail(self._trouble or f"could not be sent within {self._deadline:g} seconds")
-        first = self._unanswered[0] if self._unanswered else self._unsent[0] if self._unsent else None
-        if first is not None:
-            # One that its caller no longer waits for may be due already.
-            self._timer = loop.call_at(max(first.deadline, now + 0.01), self._check)
+    def _overdue(self) -> str:
+        """A request was not answered in time: say why, and give up a connection on which nothing comes in."""
+        if self._connection is None:
+            return self._trouble
+        reason = f"no answer within {self._patience.seconds:g} seconds"
+        if self._patience.now - self._heard >= self._patience.seconds:
+            self.give_up(reason)
+        return reason
 
     def give_up(self, reason: str) -> None:
         """Give the connection up, at once; the task that lives on it comes to its end."""
@@ -142,7 +127,7 @@ class Link:
         self._trouble = reason
         self._connection = None
         for request in self._unanswered:
-            request.fail(reason)
+            fail(request.answer, reason)
         self._unanswered.clear()
         for task in self._tasks:
             task.cancel()
@@ -178,7 +163,7 @@ class Link:
     async def _load(self, connection: Any) -> None:
         """Let the server know the scripts."""
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(self._patience.seconds):
                 loads = [packed(("SCRIPT", "LOAD", script.source)) for script in SCRIPTS]
                 await connection.send_packed_command(b"".join(loads), check_health=False)
                 for _ in SCRIPTS:
@@ -191,6 +176,7 @@ class Link:
         """Write and read on one connection till it is lost."""
         connection = opened.connection
         self._connection, self._trouble = connection, ""
+        self._heard = self._patience.now
         self._tried.set()
         loop = asyncio.get_running_loop()
         self._tasks = (
@@ -218,7 +204,7 @@ class Link:
                 try:
                     batch.append(packed(arguments))
                 except (UnicodeError, TypeError) as exc:
-                    request.fail(f"cannot be asked for: {why(exc)}")
+                    fail(request.answer, f"cannot be asked for: {why(exc)}")
                     continue
                 self._unanswered.append(request)
             if batch:
@@ -231,6 +217,7 @@ class Link:
                     answer = await connection.read_response(timeout=FOREVER, disconnect_on_error=False)
                 except ResponseError as exc:
                     answer = exc
+                self._heard = self._patience.now
                 request = self._unanswered.popleft()
                 if request.answer.done():
                     continue
