@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from redis.cluster import RedisCluster
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from .running import Running
 from .valkey import HOST, Directive, Valkey, in_step
 from .waiting import until
 
@@ -42,7 +42,7 @@ class Peer(NamedTuple):
         return self.link == "connected" and not self.flags & {"fail", "fail?", "handshake", "noaddr"}
 
 
-class Cluster:
+class Cluster(Running):
     """Three primaries that have found each other, and with `replicas` one more node for each.
 
     The nodes can be stopped, killed, frozen and started one by one too; `settle` waits until all are well.
@@ -53,22 +53,6 @@ class Cluster:
         self._size = _PRIMARIES * 2 if replicas else _PRIMARIES
         self._config = _SETTINGS | config
         self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def url(self) -> str:

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 import hiredis
 
 from .ports import free_port
+from .running import Running
 from .valkey import HOST
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def subscribers(link: Link) -> bool:
     return bool(link.commands & _SUBSCRIBING)
 
 
-class Proxy:
+class Proxy(Running):
     """Passes everything on between clients and a server, until it is told otherwise.
 
     It runs in a thread of its own; each method returns when it has taken effect.
@@ -71,22 +71,10 @@ class Proxy:
         self._swallowed: Which | None = None
         self._delay = 0.0
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Let connections in."""
         self._thread.start()
-        try:
-            self.accept()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        self.accept()
 
     @property
     def url(self) -> str:

