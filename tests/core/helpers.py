@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from hypothesis import settings
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from hubbub.core.channels import SlowPolicy
 from hubbub.core.fanout import Audience, Encoded, Fanout, Finished
-from hubbub.core.messages import Publication
+from hubbub.core.messages import Kind, Publication
 
 NOW = 1_000.0
 """A moment, where any would do."""
@@ -26,6 +26,12 @@ def a_publication(data: object = 1, *, channel: str = "news", offset: int = 0, k
         offset=offset,
         key=key,
     )
+
+
+def a_gap(offset: int, epoch: str = "epoch") -> Publication:
+    """The word that something is lost, and that the channel goes on after this offset."""
+    gap = a_publication(f"gap@{offset}", offset=offset)
+    return structs.replace(gap, kind=Kind.GAP, epoch=epoch)
 
 
 def at_offsets(*offsets: int) -> list[Publication]:

@@ -11,11 +11,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hubbub.core import fanout as fanout_module
 from hubbub.core.channels import SlowPolicy
-from hubbub.core.fanout import BATCH_BYTES, BUDGET, SLICE, Fanout
+from hubbub.core.fanout import BATCH_BYTES, BUDGET, SLICE, Audience, Fanout
 from hubbub.core.messages import Publication
 from hubbub.core.registry import Registry
 
-from .helpers import NOW, FakeMember, ReadableFormat, a_publication, an_audience, data_of, drain, steady
+from .helpers import (
+    NOW,
+    FakeMember,
+    ReadableFormat,
+    a_gap,
+    a_publication,
+    an_audience,
+    at_offsets,
+    data_of,
+    drain,
+    steady,
+)
 
 
 @pytest.fixture
@@ -615,6 +626,197 @@ def test_the_backlog_is_what_is_not_yet_on_its_way_to_everybody(text: ReadableFo
 MEMBERS = 4
 LITTLE = 8
 """Bytes of a batch, so that a handful of publications makes several."""
+
+
+# Channels with a history: newcomers that know some of it, and gaps.
+
+
+def publish_all(
+    fanout: Fanout[FakeMember], audience: Audience[FakeMember], *publications: Publication
+) -> None:
+    """Accept all of these."""
+    for publication in publications:
+        fanout.publish(audience, publication)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one batch", "one by one"])
+def test_who_knows_the_history_is_not_given_it_again(
+    fanout: Fanout[FakeMember], text: ReadableFormat, apart: bool
+) -> None:
+    """The history was ahead of the deliveries: a newcomer has read what the others are yet to be given."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+    publish_all(fanout, audience, *at_offsets(1, 2, 3))
+    drain(fanout)
+
+    audience.join(newcomer, after=5)
+    for publication in at_offsets(4, 5, 6, 7):
+        fanout.publish(audience, publication)
+        if apart:
+            drain(fanout)
+    drain(fanout)
+
+    assert newcomer.received == ["6", "7"]
+    assert member.received == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+def test_who_knows_all_that_has_come_by_is_given_everything(
+    fanout: Fanout[FakeMember], text: ReadableFormat
+) -> None:
+    """Also while some of that waits for its turn."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+    publish_all(fanout, audience, *at_offsets(1, 2, 3))
+
+    audience.join(newcomer, after=3)
+    publish_all(fanout, audience, *at_offsets(4, 5))
+    drain(fanout)
+
+    assert newcomer.received == ["4", "5"]
+
+
+def test_who_comes_back_knows_something_else(fanout: Fanout[FakeMember], text: ReadableFormat) -> None:
+    """What it knew the last time is forgotten with its leaving."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+
+    audience.join(newcomer, after=5)
+    audience.leave(newcomer)
+    audience.join(newcomer, after=0)
+    publish_all(fanout, audience, *at_offsets(1, 2))
+    drain(fanout)
+
+    assert newcomer.received == ["1", "2"]
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one batch", "one by one"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_no_history_keeps_does_not_hide_what_is_known(
+    fanout: Fanout[FakeMember], text: ReadableFormat, place: int, apart: bool
+) -> None:
+    """An announcement between publications that a newcomer has read already."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+    publications = at_offsets(1, 2, 3)
+    publications.insert(place, a_publication("joined"))
+
+    audience.join(newcomer, after=2)
+    for publication in publications:
+        fanout.publish(audience, publication)
+        if apart:
+            drain(fanout)
+    drain(fanout)
+
+    assert [data for data in newcomer.received if data != "joined"] == ["3"]
+
+
+def test_a_gap_is_told_in_its_place(fanout: Fanout[FakeMember], text: ReadableFormat) -> None:
+    """Between what came before it and what comes after; to everybody who was there."""
+    member = FakeMember(text)
+    audience = an_audience(member)
+
+    publish_all(fanout, audience, *at_offsets(1), a_gap(7), *at_offsets(8))
+    newcomer = FakeMember(text)
+    audience.join(newcomer, after=8)
+    publish_all(fanout, audience, *at_offsets(9))
+    drain(fanout)
+
+    assert member.received == ["1", "gap@7", "8", "9"]
+    assert newcomer.received == ["9"]
+
+
+def test_after_a_gap_offsets_may_begin_anew(fanout: Fanout[FakeMember], text: ReadableFormat) -> None:
+    """What somebody knew of the old history says nothing of the new one."""
+    early, newcomer, late = many(3, text)
+    audience = an_audience(early)
+    publish_all(fanout, audience, *at_offsets(*range(90, 101)))
+    drain(fanout)
+
+    audience.join(newcomer, after=105)
+    publish_all(fanout, audience, a_gap(1, "new"), *at_offsets(2, 3))
+    drain(fanout)
+    audience.join(late, after=4)
+    publish_all(fanout, audience, *at_offsets(4, 5))
+    drain(fanout)
+
+    assert audience.top == 5
+    assert early.received[-5:] == ["gap@1", "2", "3", "4", "5"]
+    assert newcomer.received == ["gap@1", "2", "3", "4", "5"]
+    assert late.received == ["5"]
+
+
+def test_who_comes_while_a_gap_waits_is_watched_past_it(
+    fanout: Fanout[FakeMember], text: ReadableFormat
+) -> None:
+    """What waits of the old history is above what it knows of the new one, and is not for it."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+
+    publish_all(fanout, audience, *at_offsets(11, 12), a_gap(3, "new"), *at_offsets(4))
+    audience.join(newcomer, after=5)
+    drain(fanout)
+    publish_all(fanout, audience, *at_offsets(5, 6))
+    drain(fanout)
+
+    assert newcomer.received == ["6"]
+    assert member.received == ["11", "12", "gap@3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    "epochs",
+    [pytest.param(["a", "a"], id="known from a gap before"), pytest.param(["a"], id="the first")],
+)
+def test_a_gap_in_the_same_history_leaves_what_is_known(
+    fanout: Fanout[FakeMember], text: ReadableFormat, epochs: list[str]
+) -> None:
+    """A newcomer has read further than what the others are told next."""
+    member, newcomer = many(2, text)
+    audience = an_audience(member)
+    for epoch in epochs[1:]:
+        publish_all(fanout, audience, a_gap(1, epoch))
+        drain(fanout)
+
+    audience.join(newcomer, after=12, epoch=epochs[0])
+    publish_all(fanout, audience, a_gap(10, epochs[0]), *at_offsets(11, 12, 13))
+    drain(fanout)
+
+    assert newcomer.received == ["13"]
+    assert member.received[-4:] == ["gap@10", "11", "12", "13"]
+
+
+@steady
+@given(
+    events=st.lists(
+        st.one_of(
+            st.just("publish"),
+            st.just("publish"),
+            st.just("turn"),
+            st.integers(0, 3),  # somebody joins, who knows so many that are still to come
+        ),
+        max_size=30,
+    )
+)
+def test_everybody_is_given_exactly_what_follows_on_what_they_know(events: list[str | int]) -> None:
+    """Whenever they join, and however far the history is ahead of the deliveries."""
+    fanout: Fanout[FakeMember] = Fanout()
+    text = ReadableFormat()
+    audience = an_audience(FakeMember(text))
+    offset = 0
+    known: dict[FakeMember, int] = {}
+    for event in [*events, *["publish"] * 4]:
+        if event == "publish":
+            offset += 1
+            publish_all(fanout, audience, *at_offsets(offset))
+        elif event == "turn":
+            fanout.tick(NOW)
+        else:
+            member = FakeMember(text)
+            known[member] = offset + int(event)
+            audience.join(member, after=known[member])
+    drain(fanout)
+
+    for member, after in known.items():
+        assert member.received == [str(number) for number in range(after + 1, offset + 1)]
 
 
 class AHubOfMembersWhoComeAndGo(RuleBasedStateMachine):

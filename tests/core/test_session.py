@@ -16,6 +16,7 @@ from hubbub.core.messages import (
     GetHistory,
     GetPresence,
     GetPresenceStats,
+    Hello,
     Kind,
     Ping,
     Pong,
@@ -29,6 +30,7 @@ from hubbub.core.messages import (
 from hubbub.core.session import (
     TRANSITIONS,
     Close,
+    Effect,
     Limits,
     Perform,
     Send,
@@ -42,6 +44,7 @@ from hubbub.core.session import (
 JSON = Raw(b"1")
 EXAMPLES: dict[type[Command], Command] = {
     Connect: Connect("ada"),
+    Hello: Hello(1, {"$all": Position("epoch", 3)}, {"news": None}),
     Subscribe: Subscribe(1, "news", Position("epoch", 3)),
     Unsubscribe: Unsubscribe(1, "news"),
     Publish: Publish(1, "news", JSON, Kind.CHAT),
@@ -79,6 +82,14 @@ def a_session_in(state: State) -> Session:
     return session
 
 
+def refusal_in(effects: list[Effect]) -> Failed:
+    """The one error that is sent, and nothing else."""
+    [effect] = effects
+    assert isinstance(effect, Send)
+    assert isinstance(effect.message, Failed)
+    return effect.message
+
+
 def test_every_command_has_an_example_here() -> None:
     """So that the table below is tried as a whole."""
     assert set(EXAMPLES) == set(get_args(Command))
@@ -87,14 +98,22 @@ def test_every_command_has_an_example_here() -> None:
 @pytest.mark.parametrize("kind", get_args(Command), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 def test_the_table_decides_what_is_legal(state: State, kind: type[Command]) -> None:
-    """What has an entry leads there; what has none closes the connection, for good."""
+    """What has an entry leads there; what has none is an error in front of `connect`, and else the end."""
     session = a_session_in(state)
 
     effects = session.receive(EXAMPLES[kind])
 
     if (state, kind) in TRANSITIONS:
         assert session.state is TRANSITIONS[state, kind]
-        assert effects == ([] if kind is Pong else [Perform(EXAMPLES[kind])])
+        if kind is Pong:
+            assert effects == []
+        elif kind is Hello and state is State.OPEN:
+            assert refusal_in(effects).error == codes.BAD_REQUEST
+        else:
+            assert effects == [Perform(EXAMPLES[kind])]
+    elif state is State.NEW:
+        assert session.state is State.NEW
+        assert refusal_in(effects).error == codes.BAD_REQUEST
     else:
         assert session.state is State.CLOSED
         assert effects == [Close(codes.BAD_PROTOCOL)]
@@ -102,7 +121,8 @@ def test_the_table_decides_what_is_legal(state: State, kind: type[Command]) -> N
 
 def test_only_connect_opens_and_nothing_is_legal_once_closed() -> None:
     """The table itself, in two sentences."""
-    assert [kind for state, kind in TRANSITIONS if state is State.NEW] == [Connect]
+    assert {kind for state, kind in TRANSITIONS if state is State.NEW} == {Connect, Hello, Ping, Pong}
+    assert [kind for (state, kind), then in TRANSITIONS.items() if state is not then] == [Connect]
     assert not [kind for state, kind in TRANSITIONS if state is State.CLOSED]
     assert {kind for state, kind in TRANSITIONS if state is State.OPEN} == set(get_args(Command)) - {Connect}
 
@@ -122,6 +142,51 @@ def test_connecting_twice_closes_and_keeps_the_name() -> None:
 
     assert session.receive(Connect("eve")) == [Close(codes.BAD_PROTOCOL)]
     assert session.client_id == "ada"
+
+
+def test_a_client_that_speaks_first_is_heard_and_not_yet_connected() -> None:
+    """Whoever knows who it is opens the session; until then it may speak again, should that fail."""
+    session = Session(Limits())
+    hello = Hello("c-1", {"$all": Position("epoch", 3)}, {"news": Position("epoch", 4), "lobby": None})
+
+    for _ in range(2):
+        assert session.receive(hello) == [Perform(hello)]
+        assert session.state is State.NEW
+    session.receive(Connect("ada"))
+    assert session.state is State.OPEN
+
+
+def test_who_is_connected_is_not_greeted_again() -> None:
+    """An error with the command's own id says how it is done; the connection lives on."""
+    session = an_open_session()
+
+    refusal = refusal_in(session.receive(Hello("c-1", {}, {})))
+
+    assert (refusal.id, refusal.error) == ("c-1", codes.BAD_REQUEST)
+    assert "?connect=first" in refusal.message
+    assert session.state is State.OPEN
+
+
+def test_the_groups_of_the_first_words_stop_at_the_limit() -> None:
+    """With an error, and another try."""
+    session = Session(Limits(groups=2))
+    at_most = Hello(1, {}, dict.fromkeys(["a", "b"]))
+
+    assert session.receive(Hello(1, {}, dict.fromkeys(["a", "b", "c"]))) == [
+        Send(Failed(1, codes.LIMIT_EXCEEDED, "a connection joins at most 2 groups; name fewer"))
+    ]
+    assert session.receive(at_most) == [Perform(at_most)]
+
+
+def test_a_bad_name_in_the_first_words_is_a_fault() -> None:
+    """Counted as any other, and followed by another try."""
+    session = Session(Limits(errors=2))
+
+    refusal = refusal_in(session.receive(Hello(1, {}, {"$all": None})))
+    assert (refusal.id, refusal.error) == (1, codes.BAD_REQUEST)
+    assert refusal.message.startswith("a name in `groups` ")
+    assert session.state is State.NEW
+    assert session.receive(Hello(2, {}, {"": None}))[1:] == [Close(codes.TOO_MANY_ERRORS)]
 
 
 def test_joining_stops_at_the_limit() -> None:

@@ -467,6 +467,7 @@ def test_connections_lists_them() -> None:
                 "address": "192.0.2.7",
                 "transport": "websocket",
                 "protocol": "json",
+                "node": api.hub.node_id,
             }
 
     run(scenario())

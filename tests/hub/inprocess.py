@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from hubbub.core import codes
 from hubbub.core.channels import Namespace
 from hubbub.core.codes import CloseReason
-from hubbub.hub import ConnectRequest, Hub, Identity, Options
+from hubbub.hub import ConnectRequest, Hub, Options
+from hubbub.hub.connections import Admission
 from hubbub.protocols.base import choose
 from hubbub.transports.frames import split, websocket_format
 
@@ -58,7 +59,7 @@ async def settled() -> None:
 class Client:
     """A client and its transport in one: it remembers every message, and whether it is being read from."""
 
-    def __init__(self, hub: Hub, identity: Identity, address: str = "") -> None:
+    def __init__(self, hub: Hub, admission: Admission, address: str = "") -> None:
         self.messages: list[JsonMessage] = []
         self.writes: list[bytes] = []
         self.closed: CloseReason | None = None
@@ -67,7 +68,7 @@ class Client:
         self._ids = itertools.count(1)
         protocol, _ = choose(())
         self.connection = hub.connections.attach(
-            self, protocol, websocket_format(protocol), identity, address
+            self, protocol, websocket_format(protocol), admission, address
         )
 
     # What a hub needs of a transport.
@@ -125,7 +126,7 @@ class Client:
         """Return when all that was published for it is here: a message of its own has come after it."""
         mark = next(_marks)
         await self.connection.hub.notify(self.connection.session.client_id, {"mark": mark})
-        while (await self.hear("personal_notification"))["data"].get("mark") != mark:
+        while (await self.hear("personal_notification"))["data"] != {"mark": mark}:
             pass
 
     def heard(self, *message_types: str) -> list[JsonMessage]:
@@ -135,12 +136,22 @@ class Client:
 
 async def enter(hub: Hub, client_id: str | None = "alice", *, path: str = "", **request: Any) -> Client:
     """A client that was let in and greeted."""
-    path = path or ("/ws" if client_id is None else f"/ws/{client_id}")
-    address = request.setdefault("address", "")
-    identity = await hub.connections.admit(ConnectRequest(client_id=client_id, path=path, **request))
-    client = Client(hub, identity, address)
+    client = await arrive(hub, client_id, path=path, **request)
     assert (await client.hear())["type"] == "connection_established"
     return client
+
+
+async def arrive(hub: Hub, client_id: str | None = "alice", *, path: str = "", **request: Any) -> Client:
+    """A client that was let in; whether it is greeted is another matter."""
+    path = path or ("/ws" if client_id is None else f"/ws/{client_id}")
+    address = request.setdefault("address", "")
+    admission = await hub.connections.admit(ConnectRequest(client_id=client_id, path=path, **request))
+    return Client(hub, admission, address)
+
+
+async def speaker(hub: Hub, client_id: str | None = "alice", **request: Any) -> Client:
+    """A client that speaks first, and has not spoken yet."""
+    return await arrive(hub, client_id, query={"connect": "first"}, **request)
 
 
 @asynccontextmanager

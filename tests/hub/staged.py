@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
@@ -118,6 +118,14 @@ class StagedBroker(MemoryBroker):
         async with self.stage.call("history", channel):
             return await super().history(channel, since=since, limit=limit, reverse=reverse)
 
+    async def positions(self, channels: Collection[str]) -> dict[str, Position]:
+        async with self.stage.call("positions", ""):
+            return await super().positions(channels)
+
+    async def deserted(self, channels: Collection[str]) -> list[str]:
+        async with self.stage.call("deserted", ""):
+            return await super().deserted(channels)
+
     async def ping(self) -> None:
         async with self.stage.call("ping", ""):
             pass
@@ -137,6 +145,17 @@ class StagedPresence(MemoryPresence):
     async def remove(self, channel: str, connection_id: str) -> None:
         async with self._stage.call("remove", channel):
             await super().remove(channel, connection_id)
+
+    async def replace(self, channel: str, members: Mapping[str, Member]) -> None:
+        async with self._stage.call("replace", channel):
+            await self._say_all(channel, members)
+
+    async def _say_all(self, channel: str, members: Mapping[str, Member]) -> None:
+        # Not by `super()`, whose `add` would come to the stage as well.
+        for id in await self.list(channel):
+            await super().remove(channel, id)
+        for id, member in members.items():
+            await super().add(channel, id, member)
 
 
 def open_staged(url: str) -> tuple[StagedBroker, StagedPresence]:

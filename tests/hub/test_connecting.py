@@ -14,12 +14,12 @@ from .inprocess import a_hub, enter, run, settled
 
 
 async def knock(hub: Hub, client_id: str | None = "alice", **fields: Any) -> Identity:
-    """Ask to be let in, and do not come in after all."""
-    identity = await hub.connections.admit(
+    """Ask to be let in, and do not come in after all; who one would have been."""
+    admission = await hub.connections.admit(
         ConnectRequest(client_id=client_id, path=f"/ws/{client_id}", **fields)
     )
-    hub.connections.withdraw(identity)
-    return identity
+    hub.connections.withdraw(admission)
+    return admission.identity
 
 
 def refused(hub: Hub) -> float:

@@ -253,18 +253,45 @@ def test_gone_while_its_presence_is_written() -> None:
     run(scenario())
 
 
-def test_a_join_whose_presence_cannot_be_written_has_one_answer() -> None:
-    """In, or an error and not in."""
+def test_a_member_whose_presence_cannot_be_written_is_there_all_the_same() -> None:
+    """It has joined, and is shown as soon as presence can be told."""
 
     async def scenario() -> None:
         hub, _, stage = staged_hub()
         async with hub.lifespan():
             alice = await enter(hub)
-            stage.fail("add news")
-            alice.say("join_group", id=1, group_name="news")
+            for call in ("add news", "replace news"):
+                stage.fail(call)
+            assert (await alice.join("news"))["type"] == "group_joined"
+            await until(lambda: stage.reached("replace news"))
+            assert await hub.presence("news") == {}
+            for call in ("add news", "replace news"):
+                stage.fail(call, failing=False)
             await settled()
+            assert list(await hub.presence("news")) == [alice.connection.id]
             answers = [message["type"] for message in alice.messages if message.get("id") == 1]
-            assert answers == (["group_joined"] if hub.groups() else ["error"])
+            assert answers == ["group_joined"]
+
+    run(scenario())
+
+
+def test_an_entry_that_cannot_be_removed_is_gone_as_soon_as_it_can() -> None:
+    """Presence does not show for good who has left while it could not be told."""
+
+    async def scenario() -> None:
+        hub, _, stage = staged_hub()
+        async with hub.lifespan():
+            alice, bob = await enter(hub), await enter(hub, "bob")
+            for client in (alice, bob):
+                await client.join("news")
+            for call in ("remove news", "replace news"):
+                stage.fail(call)
+            await alice.ask("leave_group", group_name="news")
+            await until(lambda: stage.reached("replace news"))
+            assert len(await hub.presence("news")) == 2
+            stage.fail("replace news", failing=False)
+            await settled()
+            assert list(await hub.presence("news")) == [bob.connection.id]
 
     run(scenario())
 

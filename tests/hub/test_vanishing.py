@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.messages import ALL
-from hubbub.hub import ConnectRequest, Hub, Identity, SessionInfo
+from hubbub.hub import ConnectRequest, Hub, Identity, Refuse, SessionInfo
 
 from .inprocess import Client, enter, run, settled
 from .staged import staged_hub
@@ -173,8 +172,9 @@ def test_one_that_is_not_let_in_leaves_nothing(failing: str) -> None:
         hub.on_connect(lambda _: Identity(user="ann"))
         async with hub.lifespan():
             stage.fail(failing)
-            with pytest.raises(BrokerUnavailable):
+            with pytest.raises(Refuse) as refused:
                 await hub.connections.admit(ConnectRequest(client_id="alice", path="/ws/alice"))
+            assert refused.value.status == 503
             await settled()
             assert broker.subscribed == {ALL}
 

@@ -46,6 +46,8 @@ def as_written(value: Any) -> Any:
             return bytes(value).decode()
         case Struct():
             return {field: as_written(getattr(value, field)) for field in value.__struct_fields__}
+        case dict():
+            return {name: as_written(each) for name, each in value.items()}
         case _:
             return value
 
@@ -76,6 +78,8 @@ def _field(name: str, value: Any) -> Any:
             return {id: Member(**_member(member)) for id, member in value.items()}
         case "position":
             return Position(**value)
+        case "positions":
+            return {name: Position(**position) for name, position in value.items()}
         case "publications":
             return [_publication(publication) for publication in value]
         case "reason":

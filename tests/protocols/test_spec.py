@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 
 from hubbub.core.channels import MAX_NAME_BYTES, SlowPolicy
-from hubbub.core.codes import CLOSE_REASONS, ERRORS, CloseReason, Error
+from hubbub.core.codes import CLOSE_REASONS, ERRORS, STALE, CloseReason, Error
 from hubbub.core.departures import LISTED
 from hubbub.core.messages import Command, Connect, Message
 from hubbub.core.session import Limits
@@ -163,6 +163,7 @@ def test_the_limits_are_those_of_the_code(row: str, limit: int) -> None:
 @pytest.mark.parametrize(
     ("section", "words"),
     [
+        ("Connecting", f"over, {Options().handshake_timeout:g} seconds, is closed with {STALE.code}"),
         ("Heartbeats", f"| {Options().idle_timeout:g} seconds of silence |"),
         ("Heartbeats", f"| {Options().grace_timeout:g} more |"),
         ("Heartbeats", f"(`{PING.hex()}`)"),

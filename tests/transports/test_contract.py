@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from .clients import client
+from .clients import RawClient, client
 from .serving import DEADLINE, Running, eventually
 
 
@@ -31,6 +31,21 @@ def test_an_id_may_hold_any_printable_text(server: Running) -> None:
     """Ids are decoded from the path."""
     with client(server, "J%C3%BCrgen%20%2B1") as juergen:
         assert juergen.id == "Jürgen +1"
+
+
+def test_a_client_may_speak_first(server: Running) -> None:
+    """It is sent nothing before; then it is greeted, and in its groups."""
+    raw = RawClient(server, "/ws/alice?connect=first")
+    assert raw.handshake().startswith(b"HTTP/1.1 101")
+    assert raw.buffer == b""
+    raw.send("connect", id="c", groups={"first": None})
+    greeting = raw.message()
+    assert (greeting["type"], greeting["id"], greeting["client_id"]) == (
+        "connection_established",
+        "c",
+        "alice",
+    )
+    assert raw.message() == {"type": "group_joined", "group_name": "first"}
 
 
 def test_members_chat(server: Running) -> None:

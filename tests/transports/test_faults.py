@@ -218,16 +218,28 @@ def test_slow_heads_time_out() -> None:
                 raw.fill()
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_client_that_asked_to_speak_and_does_not_is_closed(kind: str) -> None:
+    """As stale, and told so before."""
+    with serving(kind, Options(handshake_timeout=0.5)) as server:
+        raw = RawClient(server, "/ws?connect=first")
+        raw.handshake()
+        said = raw.message()
+        assert (said["type"], said["code"], said["reconnect"]) == ("disconnect", 3502, False)
+        assert raw.close_code() == 3502
+
+
 def test_a_second_request_on_the_same_connection_has_its_deadline_too() -> None:
     """Keep-alive is no way around it."""
     with serving(FAST, Options(handshake_timeout=0.3)) as server:
         raw = RawClient(server)
         raw.socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        raw.fill()
+        while b'{"status":"alive"}' not in raw.buffer:
+            raw.fill()
         raw.buffer = b""
         raw.socket.sendall(b"GET /healthz HTTP/1.1\r\nHost")
         raw.fill()
-        assert b"HTTP/1.1 408" in raw.buffer
+        assert raw.buffer.startswith(b"HTTP/1.1 408")
 
 
 def test_large_heads_are_refused(fast: Running) -> None:

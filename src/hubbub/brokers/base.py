@@ -136,8 +136,12 @@ class Presence(Protocol):
     async def stop(self) -> None:
         """Let go of everything; idempotent. Entries stay until they are removed or expire."""
 
-    async def add(self, channel: str, connection_id: str, member: Member) -> None:
-        """A connection is in a channel; adding again replaces its entry."""
+    async def add(self, channel: str, connection_id: str, member: Member) -> bool:
+        """A connection is in a channel; adding again replaces its entry.
+
+        Returns False where nothing of this node was there: where it has other connections in the channel,
+        their entries have expired.
+        """
 
     async def remove(self, channel: str, connection_id: str) -> None:
         """A connection is in a channel no longer; idempotent."""

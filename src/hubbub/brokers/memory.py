@@ -133,9 +133,11 @@ class MemoryPresence:
     async def stop(self) -> None:
         return None
 
-    async def add(self, channel: str, connection_id: str, member: Member) -> None:
+    async def add(self, channel: str, connection_id: str, member: Member) -> bool:
+        known = channel in self._channels
         entry = (member.client_id, member.user, member.info)
         self._channels.setdefault(channel, {})[connection_id] = entry
+        return known
 
     async def remove(self, channel: str, connection_id: str) -> None:
         members = self._channels.get(channel)

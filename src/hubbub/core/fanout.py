@@ -155,14 +155,15 @@ class Audience(Generic[M]):
         """The highest offset that has come by since the last gap."""
         self._job: _Job[M] | None = None
 
-    def join(self, member: M, after: int = 0) -> None:
+    def join(self, member: M, after: int = 0, epoch: str = "") -> None:
         """Add a member: it gets what is published from now on. Idempotent.
 
-        `after` is the offset up to which it knows the channel's history: what the broker is late with, it is
-        not given again.
+        `after` is the offset up to which it knows the channel's history, in this epoch: what the broker is
+        late with, it is not given again.
         """
         if member in self.members:
             return
+        self._epoch = epoch or self._epoch
         if after > self.top:
             self._floors = self._floors or {}
             self._floors[member] = after
@@ -198,6 +199,7 @@ class Audience(Generic[M]):
         if publication.kind is Kind.GAP:
             self._begin_anew(publication)
         else:
+            self._epoch = publication.epoch or self._epoch
             self.top = max(self.top, publication.offset)
 
     def _begin_anew(self, gap: Publication) -> None:
@@ -234,11 +236,13 @@ class Audience(Generic[M]):
         """Let members pass over what they were given from the history already."""
         assert self._floors is not None
         for member, floor in list(self._floors.items()):
-            known = sum(1 for publication in batch if 0 < publication.offset <= floor)
-            if known:
-                skips[member] = max(known, skips.get(member, 0))
-            if known < len(batch):
-                del self._floors[member]
+            for number, publication in enumerate(batch):
+                if number < skips.get(member, 0) or not publication.offset:
+                    continue  # it is not for this member in any case, or no history keeps it
+                if publication.offset > floor:
+                    del self._floors[member]
+                    break
+                skips[member] = number + 1
 
     def end(self) -> None:
         """The job under way is done."""

@@ -38,12 +38,12 @@ class Registry(Generic[M]):
         audience = self._audiences.get(channel)
         return len(audience.members) if audience is not None else 0
 
-    def join(self, member: M, channel: str, after: int = 0) -> None:
-        """Add a member to a channel, whose history it knows up to the offset `after`."""
+    def join(self, member: M, channel: str, after: int = 0, epoch: str = "") -> None:
+        """Add a member to a channel, whose history it knows up to the offset `after` of this epoch."""
         audience = self._audiences.get(channel)
         if audience is None:
             audience = self._audiences[channel] = Audience(channel, self._policy_of(channel))
-        audience.join(member, after)
+        audience.join(member, after, epoch)
 
     def leave(self, member: M, channel: str) -> bool:
         """Take a member out of a channel; True when it was the last."""

@@ -42,6 +42,8 @@ class State(Enum):
 
 TRANSITIONS: Final[dict[tuple[State, type[Command]], State]] = {
     (State.NEW, Hello): State.NEW,
+    (State.NEW, Ping): State.NEW,
+    (State.NEW, Pong): State.NEW,
     (State.NEW, Connect): State.OPEN,
     (State.OPEN, Hello): State.OPEN,
     (State.OPEN, Subscribe): State.OPEN,
@@ -54,7 +56,8 @@ TRANSITIONS: Final[dict[tuple[State, type[Command]], State]] = {
     (State.OPEN, Ping): State.OPEN,
     (State.OPEN, Pong): State.OPEN,
 }
-"""The legal commands of each state; an absent entry closes the connection as a protocol fault."""
+"""The legal commands of each state; of the absent ones, those of NEW are answered
+with an error, and all others close the connection as a protocol fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class Session:
         try:
             self.state = TRANSITIONS[self.state, type(command)]
         except KeyError:
+            if self.state is State.NEW:  # its `connect` may have failed, by no fault of its own
+                return self.fault(BadCommand("`connect` comes first", command_id(command)))
             return self.close(codes.BAD_PROTOCOL)
         try:
             effects = self._decide(command)

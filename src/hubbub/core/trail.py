@@ -72,13 +72,18 @@ class Trail:
             start, rest = since, merge(found, self._of(position.epoch), since.offset)
             self._untold = self._untold or position.epoch != self.epoch
             passed = []
-        elsewhere = self._held is not None and len(self._held) > 0 and self._held[-1][1] != position.epoch
-        self.broken = rest is None or elsewhere
+        # What is of another epoch came before this read, or is newer than it: one more read will tell.
+        foreign = any(epoch != position.epoch for _, epoch in self._held or ())
+        self.broken = rest is None or foreign
+        hole = rest is None
         if rest is None:
             rest = found or []
         self.epoch = position.epoch
         self.offset = rest[-1].offset if rest else start.offset
-        if not self.broken:
+        if hole and self._held is not None:
+            later = [(p, e) for p, e in self._held if e == self.epoch and p.offset > self.offset]
+            self._held = deque(later, MOST_HELD)
+        else:
             self._held = None
         if rest and self._untold:
             rest[0] = self._tell(rest[0])

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hubbub.brokers.base import HistoryPage
-from hubbub.core.messages import Position, Publication
+from hubbub.core.messages import Kind, Position, Publication
 from hubbub.core.stream import merge, missed
 from hubbub.core.trail import MOST_HELD
 
@@ -45,30 +45,36 @@ class Approach:
         self._live: deque[tuple[Publication, str]] = deque(maxlen=MOST_HELD)
         hub.deliveries.tap(channel, self._tap)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the newcomer can begin where it asked for, or at the newest, as things stand now."""
+        return self._page is not None and self._joined() is not None and not self._overtaken()
+
     async def read(self) -> None:
-        """Read the history. Raises `BrokerUnavailable`."""
+        """Read the history, again where what arrives meanwhile does not fit. Raises `BrokerUnavailable`."""
         hub, channel = self._hub, self._channel
         for _ in range(TRIES):
             limit = 0 if self._recover is None else -1
             self._page = page = await hub.histories.read(channel, self._recover, limit)
             # Members of one audience stand in one epoch.
-            whole = await hub.continuity.agree(channel, page.position.epoch)
-            if whole and self._joined() is not None:
+            await hub.continuity.agree(channel, page.position.epoch)
+            if self.sound:
                 return
 
     def start(self) -> Start:
         """Where the newcomer begins."""
         assert self._page is not None, "read first"
-        position = self._page.position
         asked = self._recover is not None
         joined = self._joined()
-        if joined is not None and joined[0] is not None:
-            since, rest = joined[0], joined[1]
-            last = rest[-1].offset if rest else since.offset
-            return Start(since, True, rest, Position(position.epoch, last))
+        if joined is not None and not self._overtaken():
+            since, rest = joined
+            if since is not None:
+                return Start(since, True, rest, self._known())
         # Begin at the newest that was seen: what was missed is gone, or nobody asked for it.
-        newest = max([position.offset, *(p.offset for p in self._of(position.epoch))])
-        known = Position(position.epoch, newest)
+        known = self._known()
+        passed = self._hub.continuity.position(self._channel)
+        if passed is not None and self._overtaken():
+            known = passed
         return Start(known, False if asked else None, [], known)
 
     def close(self) -> None:
@@ -76,7 +82,7 @@ class Approach:
         self._hub.deliveries.untap(self._channel, self._tap)
 
     def _tap(self, publication: Publication, epoch: str) -> None:
-        if publication.offset:
+        if publication.offset and publication.kind is not Kind.GAP:
             self._live.append((publication, epoch))
 
     def _joined(self) -> tuple[Position | None, list[Publication]] | None:
@@ -88,6 +94,20 @@ class Approach:
         since = page.since if found is not None else None
         rest = merge(found or [], self._of(page.position.epoch), (since or page.position).offset)
         return None if rest is None else (since, rest)
+
+    def _known(self) -> Position:
+        """The newest that the history or the live publications have shown."""
+        assert self._page is not None
+        epoch = self._page.position.epoch
+        return Position(epoch, max([self._page.position.offset, *(p.offset for p in self._of(epoch))]))
+
+    def _overtaken(self) -> bool:
+        """Whether members were given more, or of another epoch, than the history has shown here.
+
+        Then what lies between was passed on before the newcomer is one of them, and is not passed on again.
+        """
+        passed, known = self._hub.continuity.position(self._channel), self._known()
+        return passed is not None and (passed.epoch != known.epoch or passed.offset > known.offset)
 
     def _of(self, epoch: str) -> list[Publication]:
         return [publication for publication, of in self._live if of == epoch]

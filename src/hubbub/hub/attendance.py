@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ class Attendance:
         self._hub = hub
         self._untrue: dict[str, None] = {}
         """Channels of which presence may say something wrong."""
-        self._all = False
+        self._all = False  # whether everything is to be refreshed
         self._next = float("-inf")
         self._work: asyncio.Task[None] | None = None
 
@@ -44,7 +45,10 @@ class Attendance:
         store = self._hub.presence_store
         try:
             if present:
-                await store.add(channel, connection.id, connection.as_member())
+                known = await store.add(channel, connection.id, connection.as_member())
+                if not known and self._hub.registry.count(channel) > 1:
+                    self._untrue[channel] = None  # the entries of the others are gone
+                    self._begin()
             else:
                 await store.remove(channel, connection.id)
         except BrokerUnavailable as exc:
@@ -60,11 +64,13 @@ class Attendance:
             self._next = now + interval
         if now >= self._next:
             self._next = now + interval
-            self.doubt()
+            self._all = True
+            self._begin()
 
-    def doubt(self) -> None:
-        """Presence may have forgotten: look now."""
-        self._all = True
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Presence may have lost what was said of these: say it all again."""
+        of = self._hub.namespaces.of
+        self._untrue |= dict.fromkeys(c for c in channels if c[0] != "$" and of(c).presence)
         self._begin()
 
     async def stop(self) -> None:
@@ -84,7 +90,7 @@ class Attendance:
         while self._untrue or self._all:
             try:
                 if self._all:
-                    self._all = False
+                    self._all = False  # whether everything is to be refreshed
                     await self._refresh_all()
                 while self._untrue:
                     channel = next(iter(self._untrue))

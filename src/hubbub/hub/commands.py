@@ -81,7 +81,7 @@ class Commands:
     async def _work(self, connection: Connection, command: Command) -> None:
         """Perform a command, then whatever came in behind it, in order."""
         started = time.perf_counter()
-        await self._attempt(connection, command)
+        await self._attempt(connection, command_id(command), self._execute(connection, command))
         self._hub.metrics.processing.observe(time.perf_counter() - started)
         waiting, connection.waiting = connection.waiting, None
         if not connection.open:
@@ -97,18 +97,21 @@ class Commands:
                 return
         connection.transport.resume_reading()
 
-    async def _attempt(self, connection: Connection, command: Command) -> None:
-        id = command_id(command)
+    async def _attempt(
+        self, connection: Connection, id: CommandId, work: Coroutine[Any, Any, None], what: str = ""
+    ) -> None:
+        """Do it, and answer with an error what cannot be done; `what` says which part of a command it was."""
+        prefix = f"{what}: " if what else ""
         try:
-            await self._execute(connection, command)
+            await work
         except Refuse as exc:
-            self._fail(connection, id, exc.error, exc.reason)
+            self._fail(connection, id, exc.error, prefix + exc.reason)
         except BadCommand as exc:
-            self._fail(connection, id, exc.error or codes.BAD_REQUEST, exc.message)
+            self._fail(connection, id, exc.error or codes.BAD_REQUEST, prefix + exc.message)
         except BrokerUnavailable:
-            self._fail(connection, id, codes.INTERNAL, "the broker does not answer; try again later")
+            self._fail(connection, id, codes.INTERNAL, prefix + "the broker does not answer; try again later")
         except Exception:
-            logger.exception("%s failed", type(command).__name__)
+            logger.exception("%s failed", what or "a command")
             self._fail(connection, id, codes.INTERNAL)
 
     def _fail(self, connection: Connection, id: CommandId, error: Error, sentence: str = "") -> None:
@@ -138,12 +141,11 @@ class Commands:
                 assert_never(command)
 
     async def _hello(self, connection: Connection, command: Hello) -> None:
-        await self._hub.connections.welcome(connection, command.id, command.recover)
+        if not await self._hub.connections.welcome(connection, command.id, command.recover):
+            return
         for channel, recover in command.groups.items():
-            try:
-                await self._hub.membership.join(connection, None, channel, recover)
-            except Refuse as exc:
-                self._fail(connection, command.id, exc.error, f"group {channel!r}: {exc.reason}")
+            join = self._hub.membership.join(connection, None, channel, recover)
+            await self._attempt(connection, command.id, join, f"group {channel!r}")
 
     async def _publish(self, connection: Connection, command: Publish) -> None:
         hub, data = self._hub, command.data

@@ -26,7 +26,7 @@ from hubbub.core.messages import (
     shown_name,
     user_channel,
 )
-from hubbub.hub.approach import Approach
+from hubbub.hub.admission import Admission, own_channels
 from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
 from hubbub.hub.hooks import ConnectRequest, Identity, Refuse, to_json
@@ -41,27 +41,6 @@ FIRST: Final = ("connect", "first")
 """The query parameter of a client that speaks first: nothing is sent to it before its `connect`."""
 
 
-class Admission:
-    """A client that was let in and is not a connection yet: it can be reached from now on.
-
-    Whoever holds it calls `Connections.attach` or `Connections.withdraw`, once.
-    """
-
-    __slots__ = ("approaches", "channels", "held", "identity", "speaks_first")
-
-    def __init__(self, identity: Identity, *, speaks_first: bool) -> None:
-        self.identity = identity
-        self.speaks_first = speaks_first
-        self.channels = _channels_of(identity)
-        self.held: list[str] = []
-        self.approaches: dict[str, Approach] = {}
-
-    @property
-    def client_id(self) -> str:
-        """The id it goes by."""
-        return self.identity.client_id or ""
-
-
 class Connections:
     """Transports bring clients here: first to `admit` and, when the handshake is answered, to `attach`."""
 
@@ -73,8 +52,10 @@ class Connections:
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             hub.options.idle_timeout, hub.options.grace_timeout
         )
+        self._arriving: set[Admission] = set()
+        """Those who are let in and not greeted yet."""
         self._silent: dict[Connection, Admission] = {}
-        """Those who speak first and have not yet."""
+        """Of these, those who speak first: nothing is sent to them before their `connect`."""
         self._departures = Departures(lambda client_id: client_channel(client_id) in hub.registry)
 
     def __len__(self) -> int:
@@ -101,8 +82,7 @@ class Connections:
     def send_away(self) -> None:
         """Close every connection, with a code that lets clients come back, and admit no more."""
         self._open = False
-        for connection in self.of():
-            connection.close(codes.SHUTDOWN)
+        self.disconnect("", "", codes.SHUTDOWN)
 
     async def admit(self, request: ConnectRequest) -> Admission:
         """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
@@ -123,34 +103,26 @@ class Connections:
             self._hub.metrics.refused.inc()
             raise
         named = Identity(user=identity.user, client_id=client_id, info=identity.info)
-        admission = Admission(named, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
+        admission = Admission(self._hub, named, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
+        self._arriving.add(admission)
         # Before the client is told that it is connected, it can be reached.
         try:
-            for channel in admission.channels:
-                await self._hub.interest.hold(channel)
-                admission.held.append(channel)
+            await admission.hold()
             if not admission.speaks_first:
-                await self._approach(admission, {})
+                await admission.approach({})
+        except BrokerUnavailable as exc:
+            self.withdraw(admission)
+            self._hub.metrics.refused.inc()
+            raise Refuse("the broker does not answer; come back", status=503) from exc
         except BaseException:
             self.withdraw(admission)
             raise
         return admission
 
-    async def _approach(self, admission: Admission, recover: dict[str, Position]) -> None:
-        """Find out where what is the client's own stands, and what it missed of it."""
-        for channel in admission.channels:
-            if self._hub.namespaces.of(channel).has_history:
-                approach = Approach(self._hub, channel, recover.get(shown_name(channel)))
-                admission.approaches[channel] = approach
-                await approach.read()
-
     def withdraw(self, admission: Admission) -> None:
         """A client that was admitted did not come in after all, or is in by now; idempotent."""
-        for approach in admission.approaches.values():
-            approach.close()
-        held, admission.held = admission.held, []
-        for channel in held:
-            self._hub.interest.let_go(channel)
+        self._arriving.discard(admission)
+        admission.release()
 
     def attach(
         self,
@@ -176,24 +148,39 @@ class Connections:
             info=admission.identity.info,
         )
         self._hub.metrics.opened()
-        self._heartbeat.watch(connection, self._hub.now())
         if admission.speaks_first:
+            admission.connection = connection
             self._silent[connection] = admission
-            self._hub.later(self._hub.options.handshake_timeout, self._too_late, connection)
+            admission.wait(connection, codes.STALE)
             if preface:
                 connection.write(preface)
         else:
             self._greet(connection, admission, preface)
-        if not self._open:
-            connection.close(codes.SHUTDOWN)  # it was at the door when the others were sent away
+        # It was at the door when others were sent away or, just now, the hub stopped.
+        reason = admission.turned_away or (None if self._open else codes.SHUTDOWN)
+        if reason is not None:
+            connection.close(reason)
         return connection
 
-    async def welcome(self, connection: Connection, id: CommandId, recover: dict[str, Position]) -> None:
-        """A client that speaks first has spoken: greet it, and give it what it missed."""
-        admission = self._silent[connection]
-        await self._approach(admission, recover)
-        if self._silent.pop(connection, None) is not None:
-            self._greet(connection, admission, id=id, asked=recover.keys())
+    async def welcome(self, connection: Connection, id: CommandId, recover: dict[str, Position]) -> bool:
+        """A client that speaks first has spoken: greet it, and give it what it missed.
+
+        Returns False where it has vanished. Raises `BrokerUnavailable`; then it may speak again.
+        """
+        admission = self._silent.get(connection)
+        if admission is None:
+            return False
+        admission.stop_waiting()
+        try:
+            await admission.approach(recover)
+        except BrokerUnavailable:
+            if connection in self._silent:
+                admission.wait(connection, codes.STALE)
+            raise
+        if self._silent.pop(connection, None) is None:
+            return False
+        self._greet(connection, admission, id=id, asked=recover.keys())
+        return connection.open
 
     def _greet(
         self,
@@ -205,14 +192,15 @@ class Connections:
         asked: Collection[str] = (),
     ) -> None:
         hub = self._hub
+        self._heartbeat.watch(connection, hub.now())
         connection.session.receive(Connect(admission.client_id, admission.identity.user))
-        starts = {channel: approach.start() for channel, approach in admission.approaches.items()}
+        starts = admission.starts()
         for channel in admission.channels:
             start = starts.get(channel)
             if start is None:
                 hub.registry.join(connection, channel)
             else:
-                hub.registry.join(connection, channel, after=start.known.offset)
+                hub.registry.join(connection, channel, start.known.offset, start.known.epoch)
                 hub.continuity.begin(channel, start.known)
         positions = {shown_name(channel): start.position for channel, start in starts.items()}
         recovered = {
@@ -233,10 +221,6 @@ class Connections:
         for start in starts.values():
             connection.send_all(start.missed)
 
-    def _too_late(self, connection: Connection) -> None:
-        if connection in self._silent:
-            connection.close(codes.STALE)
-
     def detach(self, connection: Connection) -> None:
         """A connection has ended: whatever it held is let go of, now; the rest of the world hears later."""
         self._count -= 1
@@ -248,9 +232,9 @@ class Connections:
             self.withdraw(admission)
             return  # nobody has heard of it
         groups = self._hub.membership.forget_all(connection)
-        for channel in self._own_channels(connection):
-            self._hub.part(connection, channel)
         session = connection.session
+        for channel in own_channels(session.client_id, session.user):
+            self._hub.part(connection, channel)
         if (
             self._hub.options.announce_disconnects
             and client_channel(session.client_id) not in self._hub.registry
@@ -261,9 +245,6 @@ class Connections:
         for hook in self._hub.hooks.disconnect:
             call = self._hub.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
             self._hub.spawn(quietly(call, "a disconnect hook"))
-
-    def _own_channels(self, connection: Connection) -> list[str]:
-        return _own(connection.session.client_id, connection.session.user)
 
     def look_after(self, now: float) -> None:
         """What happens by the clock: signs of life are asked for, departures announced."""
@@ -307,8 +288,16 @@ class Connections:
     # Acting on clients of this node.
 
     def disconnect(self, client: str, user: str, reason: CloseReason) -> int:
-        """Close every connection of a client or a user; returns how many."""
+        """Close every connection of a client, of a user, or all; returns how many.
+
+        Who is not greeted yet is among them.
+        """
         found = self.of(client=client, user=user)
+        for admission in [a for a in self._arriving if a.is_of(client, user)]:
+            if admission.connection is None:
+                admission.turned_away = reason
+            else:
+                found = [*found, admission.connection]
         for connection in found:
             connection.close(reason)
         return len(found)
@@ -341,13 +330,3 @@ class Connections:
             }
             for connection in self.of(client=client, user=user)
         }
-
-
-def _channels_of(identity: Identity) -> list[str]:
-    """The channels that are a client's own, without joining them."""
-    return _own(identity.client_id or "", identity.user)
-
-
-def _own(client_id: str, user: str) -> list[str]:
-    channels = [ALL, client_channel(client_id)]
-    return [*channels, user_channel(user)] if user else channels

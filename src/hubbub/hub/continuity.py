@@ -21,6 +21,8 @@ BATCH: Final = 500
 """Channels whose positions are compared in one go."""
 HEALERS: Final = 32
 """Histories that are read at once for healing."""
+AGREE_TIME: Final = 1.0
+"""Seconds that a newcomer waits for a channel to be mended."""
 PAUSE: Final = 0.25
 """Seconds till a broker that did not answer is asked again."""
 
@@ -68,13 +70,17 @@ class Continuity:
             self._mend(trail)
         return passed
 
-    async def agree(self, channel: str, epoch: str) -> bool:
-        """Bring the channel's trail, where there is one, to this epoch; False where it is of another."""
+    def position(self, channel: str) -> Position | None:
+        """Up to where everything was passed on; None where nobody here counts on the channel."""
+        trail = self._trails.get(channel)
+        return None if trail is None else trail.position
+
+    async def agree(self, channel: str, epoch: str) -> None:
+        """Bring the channel's trail to this epoch, where there is one and that can be done in time."""
         trail = self._trails.get(channel)
         if trail is not None and trail.epoch != epoch:
             trail.broken = True
-            await asyncio.wait([self._mend(trail)])
-        return trail is None or trail.epoch == epoch
+            await asyncio.wait([self._mend(trail)], timeout=AGREE_TIME)
 
     def doubt(self, channels: Iterable[str]) -> None:
         """Of these something may have been lost."""
@@ -103,20 +109,24 @@ class Continuity:
             state.clear()
 
     async def _compare(self) -> None:
-        while self._doubtful:
-            batch = list(islice(self._doubtful, BATCH))
-            try:
-                positions = await self._hub.broker.positions(batch)
-            except BrokerUnavailable:
-                await asyncio.sleep(PAUSE)
-                continue
-            for channel in batch:
-                self._doubtful.pop(channel, None)
-                trail = self._trails.get(channel)
-                if trail is not None and positions.get(channel) != trail.position:
-                    trail.broken = True
-                    self._mend(trail)
-        self._comparing = None
+        try:
+            while self._doubtful:
+                batch = list(islice(self._doubtful, BATCH))
+                try:
+                    positions = await self._hub.broker.positions(batch)
+                except BrokerUnavailable:
+                    await asyncio.sleep(PAUSE)
+                    continue
+                for channel in batch:
+                    self._doubtful.pop(channel, None)
+                    trail = self._trails.get(channel)
+                    if trail is not None and positions.get(channel) != trail.position:
+                        trail.broken = True
+                        self._mend(trail)
+        except Exception:
+            logger.exception("positions could not be compared")
+        finally:
+            self._comparing = None
 
     def _mend(self, trail: Trail) -> asyncio.Task[None]:
         task = self._mending.get(trail.channel)
@@ -139,8 +149,9 @@ class Continuity:
                 gaps = sum(publication.kind is Kind.GAP for publication in passed)
                 hub.metrics.mended(len(passed) - gaps, gaps)
                 for publication in passed:
-                    hub.deliveries.pass_on(publication)
+                    hub.deliveries.pass_mended(publication, trail.epoch)
                 if trail.broken:
+                    await asyncio.sleep(0)
                     await hub.deliveries.room()
         except asyncio.CancelledError:
             raise

@@ -67,7 +67,7 @@ class Deliveries:
         """Of these channels something may have been lost on the way."""
         logger.warning("the broker is back; %d channels are compared with it", len(channels))
         self._hub.continuity.doubt(channels)
-        self._hub.attendance.doubt()
+        self._hub.attendance.doubt(channels)
 
     def garbage(self, name: str, reason: str) -> None:
         """Something that no node has sent."""
@@ -79,6 +79,12 @@ class Deliveries:
     async def room(self) -> None:
         """Return when less than `backlog_bytes` wait to be sent."""
         await self._room.wait()
+
+    def pass_mended(self, publication: Publication, epoch: str) -> None:
+        """Let newcomers and the fan-out have a publication that was lost on the way."""
+        for tap in self._taps.get(publication.channel, ()):
+            tap(publication, epoch)
+        self.pass_on(publication)
 
     def pass_on(self, publication: Publication) -> None:
         """Let the fan-out have a publication."""

@@ -411,13 +411,14 @@ class Hub:
         self.continuity.look_after(now)
         self.attendance.look_after(now)
         self.cluster.look_after(now)
+        self.metrics.show_gauges(now)
         at = now + self.connections.resolution
         self._timer = self._loop.call_at(at, self._housekeep, at)
 
-    def later(self, seconds: float, what: Callable[..., object], *arguments: Any) -> None:
+    def later(self, seconds: float, what: Callable[..., object], *arguments: Any) -> asyncio.TimerHandle:
         """Call something after a while."""
         assert self._loop is not None
-        self._loop.call_later(seconds, what, *arguments)
+        return self._loop.call_later(seconds, what, *arguments)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something in the background, and hold on to it until it is done."""

@@ -148,7 +148,7 @@ class Membership:
             if not connection.open:
                 return
             start = approach.start()
-            hub.registry.join(connection, channel, after=start.known.offset)
+            hub.registry.join(connection, channel, start.known.offset, start.known.epoch)
             hub.continuity.begin(channel, start.known)
         finally:
             approach.close()

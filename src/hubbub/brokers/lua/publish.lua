@@ -7,6 +7,8 @@
 if ARGV[7] ~= '0' then
   local result = redis.call('GET', KEYS[3])
   if result then
+    -- A write, so that WAIT on this connection counts the replicas that have the first one's, too.
+    redis.call('PEXPIRE', KEYS[3], redis.call('PTTL', KEYS[3]))
     local comma = string.find(result, ',', 1, true)
     return {string.sub(result, 1, comma - 1), string.sub(result, comma + 1)}
   end

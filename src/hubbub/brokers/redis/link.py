@@ -97,6 +97,27 @@ class Link:
         except NoScriptError:  # somebody flushed them
             return await self.call("EVAL", script.source, len(keys), *keys, *arguments)
 
+    async def run_and_wait(
+        self, replicas: int, milliseconds: int, script: Script, keys: tuple[bytes, ...], *arguments: Any
+    ) -> tuple[Any, int]:
+        """Run a script and tell how many replicas have what it wrote. Raises as `call` does."""
+        wait = ("WAIT", replicas, milliseconds)
+        rest = (len(keys), *keys, *arguments)
+        try:
+            answer, reached = await self._pair(("EVALSHA", script.digest, *rest), wait)
+        except NoScriptError:
+            answer, reached = await self._pair(("EVAL", script.source, *rest), wait)
+        return answer, reached
+
+    async def _pair(self, first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Two requests on one connection: WAIT knows of what was written on its own alone."""
+        # Both are in the queue before anything is sent, and what is in the queue is sent as a whole.
+        answers = await asyncio.gather(self.call(*first), self.call(*second), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
     async def call(self, *arguments: Any) -> Any:
         """Ask the server. Raises `BrokerUnavailable`, and redis-py's `ResponseError` where it says no."""
         if len(self._unsent) + len(self._unanswered) >= MOST_REQUESTS or self._bytes >= MOST_BYTES:

@@ -29,9 +29,11 @@ class RedisPresence:
             self._node_id = ""
             await self._servers.stop()
 
-    async def add(self, channel: str, connection_id: str, member: Member) -> None:
+    async def add(self, channel: str, connection_id: str, member: Member) -> bool:
         entry = wire.pack_entry(self._node_id, member)
-        await self._run(scripts.MEMBER_ADD, channel, self._node_id, self._ttl, connection_id, entry)
+        return bool(
+            await self._run(scripts.MEMBER_ADD, channel, self._node_id, self._ttl, connection_id, entry)
+        )
 
     async def remove(self, channel: str, connection_id: str) -> None:
         await self._run(scripts.MEMBER_REMOVE, channel, connection_id)

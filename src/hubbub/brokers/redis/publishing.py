@@ -69,7 +69,9 @@ async def publish(servers: Servers, publication: Publication, options: PublishOp
     if request.script is None:
         await servers.call(request.name, *request.arguments)
         return None
-    answer = await servers.run(request.script, request.keys, *request.arguments)
-    if request.replicas:
-        request.check_replicas(await servers.call(request.name, "WAIT", request.replicas, request.wait))
+    step = (request.script, request.keys, *request.arguments)
+    if not request.replicas:
+        return Request.position(await servers.run(*step))
+    answer, reached = await servers.run_and_wait(request.replicas, request.wait, *step)
+    request.check_replicas(reached)
     return Request.position(answer)

@@ -126,6 +126,15 @@ class Servers:
         """Run a script where its keys are. Raises `BrokerUnavailable`."""
         return await self._take(keys[0], lambda link: link.run(script, keys, *arguments))
 
+    async def run_and_wait(
+        self, replicas: int, milliseconds: int, script: Script, keys: tuple[bytes, ...], *arguments: Any
+    ) -> tuple[Any, int]:
+        """Run a script where its keys are; returns how many replicas have it, too. Raises as `run` does."""
+        answer: tuple[Any, int] = await self._take(
+            keys[0], lambda link: link.run_and_wait(replicas, milliseconds, script, keys, *arguments)
+        )
+        return answer
+
     async def call(self, name: bytes, *command: Any) -> Any:
         """Ask the server that keeps `name`. Raises `BrokerUnavailable`."""
         return await self._take(name, lambda link: link.call(*command))

@@ -1,0 +1,117 @@
+"""A client between the door and its greeting: it can be reached already, and is told nothing yet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from hubbub.core.codes import CloseReason
+from hubbub.core.messages import ALL, Position, client_channel, shown_name, user_channel
+from hubbub.hub.approach import TRIES, Approach, Start
+from hubbub.hub.hooks import Identity
+
+if TYPE_CHECKING:
+    from hubbub.hub.connection import Connection
+    from hubbub.hub.hub import Hub
+
+
+class Admission:
+    """A client that was let in and is not greeted yet.
+
+    Whoever holds it calls `Connections.attach` or `Connections.withdraw`, once.
+    """
+
+    __slots__ = (
+        "_approaches",
+        "_held",
+        "_hub",
+        "_patience",
+        "channels",
+        "connection",
+        "identity",
+        "speaks_first",
+        "turned_away",
+    )
+
+    def __init__(self, hub: Hub, identity: Identity, *, speaks_first: bool) -> None:
+        self._hub = hub
+        self._held: list[str] = []
+        self._approaches: dict[str, Approach] = {}
+        self._patience: asyncio.TimerHandle | None = None
+        self.identity = identity
+        self.speaks_first = speaks_first
+        self.channels = own_channels(self.client_id, identity.user)
+        self.connection: Connection | None = None
+        """Where the handshake is answered and the client has not spoken yet."""
+        self.turned_away: CloseReason | None = None
+        """Why it is to be closed as soon as there is something to close."""
+
+    @property
+    def client_id(self) -> str:
+        """The id it goes by."""
+        return self.identity.client_id or ""
+
+    def is_of(self, client: str, user: str) -> bool:
+        """Whether it is of this client (or connection id) and of this user; empty for any."""
+        own = self.connection.id if self.connection is not None else ""
+        return client in ("", self.client_id, own) and user in ("", self.identity.user)
+
+    async def hold(self) -> None:
+        """Have what is published for the client come to this node. Raises `BrokerUnavailable`."""
+        for channel in self.channels:
+            await self._hub.interest.hold(channel)
+            self._held.append(channel)
+
+    async def approach(self, recover: dict[str, Position]) -> None:
+        """Find out where what is the client's own stands, and what it missed of it; again after a failure.
+
+        Raises `BrokerUnavailable`.
+        """
+        self._forget()
+        for channel in self.channels:  # all before the first is read, so that `release` finds them
+            if self._hub.namespaces.of(channel).has_history:
+                position = recover.get(shown_name(channel))
+                self._approaches[channel] = Approach(self._hub, channel, position)
+        try:
+            for _ in range(TRIES):
+                unsound = [approach for approach in self._approaches.values() if not approach.sound]
+                if not unsound:
+                    return
+                for approach in unsound:  # while one is read, another may be overtaken
+                    await approach.read()
+        except BaseException:
+            self._forget()
+            raise
+
+    def starts(self) -> dict[str, Start]:
+        """Where the client begins, by channel with history; valid until the next `await`."""
+        return {channel: approach.start() for channel, approach in self._approaches.items()}
+
+    def wait(self, connection: Connection, reason: CloseReason) -> None:
+        """The client has to speak within the handshake timeout, or is closed."""
+        self._patience = self._hub.later(self._hub.options.handshake_timeout, connection.close, reason)
+
+    def stop_waiting(self) -> None:
+        """The client has spoken, or is gone; idempotent."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def release(self) -> None:
+        """The client is in by now, or does not come in after all; idempotent."""
+        self.stop_waiting()
+        self._forget()
+        held, self._held = self._held, []
+        for channel in held:
+            self._hub.interest.let_go(channel)
+
+    def _forget(self) -> None:
+        for approach in self._approaches.values():
+            approach.close()
+        self._approaches = {}
+
+
+def own_channels(client_id: str, user: str) -> list[str]:
+    """The channels that are a client's own, without joining them."""
+    channels = [ALL, client_channel(client_id)]
+    return [*channels, user_channel(user)] if user else channels
