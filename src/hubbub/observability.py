@@ -1,10 +1,15 @@
 """Every metric name in one place. Counted per fan-out, never per delivery."""
 
+import os
+import time
 from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from hubbub.core.channels import SlowPolicy
@@ -35,6 +40,10 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PROCESSING_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 FANOUT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+SHOW_SECONDS: Final = 1.0
+SHOW_SHARE: Final = 0.01
+"""Of its time, what a process may spend on showing its gauges to the others."""
+_SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name
 _CLOSE_CODES: Final = {reason.code for reason in CLOSE_REASONS} | set(range(1000, 1016))
 
 _REPLY_TYPES: Final[dict[type[Message], str]] = {
@@ -77,6 +86,23 @@ def message_type(publication: Publication) -> str:
             return "group_message"
 
 
+def share_metrics(folder: Path, part: str) -> None:
+    """Have this process count a part of what all processes count that share the folder.
+
+    To be called before the first metric is made. It goes on where an earlier process left off that had the
+    same part.
+    """
+    os.environ[_SHARED] = str(folder)
+    # The library has looked at its environment when it was imported. The cache is for several hubs in one
+    # process: two values of one name would overwrite each other.
+    values.ValueClass = cache(values.MultiProcessValue(lambda: part))  # type: ignore[no-untyped-call]
+
+
+def forget_part(folder: Path, part: str) -> None:
+    """The process that counted this part has ended: what it has counted stays, what its gauges read goes."""
+    mark_process_dead(part, str(folder))  # type: ignore[no-untyped-call]
+
+
 class _Live(Collector):
     """Gauges that are read when somebody scrapes."""
 
@@ -87,8 +113,31 @@ class _Live(Collector):
         return [GaugeMetricFamily(name, text, value=read()) for name, (text, read) in self._gauges.items()]
 
 
+class _Shown:
+    """Gauges that other processes read, too: they see what was last shown, added to what others show."""
+
+    def __init__(
+        self, gauges: dict[str, tuple[str, Callable[[], float]]], registry: CollectorRegistry
+    ) -> None:
+        self._gauges = [
+            (Gauge(name, text, registry=registry, multiprocess_mode="livesum"), read)
+            for name, (text, read) in gauges.items()
+        ]
+        self._shown = [0.0] * len(gauges)
+
+    def show(self) -> None:
+        """Read them now."""
+        for index, (gauge, read) in enumerate(self._gauges):
+            value = float(read())
+            gauge.inc(value - self._shown[index])
+            self._shown[index] = value
+
+
 class Metrics:
-    """The metrics of one hub, in a registry of their own: two hubs in one process do not mix."""
+    """The metrics of one hub, in a registry of their own: two hubs in one process do not mix.
+
+    They do where processes share theirs: there, everybody counts into one whole.
+    """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -144,13 +193,31 @@ class Metrics:
         )
         for policy in SlowPolicy:
             self._dropped.labels(policy.value)
+        self._shown: _Shown | None = None
+        self._show_at = 0.0
         # `labels` takes longer than the counting.
+        self._by_type: dict[str, Counter] = {}
         self._closed_as: dict[int, Counter] = {}
         self._replied = {type_: self._sent.labels(name) for type_, name in _REPLY_TYPES.items()}
 
     def live(self, gauges: dict[str, tuple[str, Callable[[], float]]]) -> None:
         """Add gauges by name: help text and where to read them."""
-        self.registry.register(_Live(gauges))
+        if _SHARED in os.environ:
+            self._shown = _Shown(gauges, self.registry)
+        else:
+            self.registry.register(_Live(gauges))
+
+    def show_gauges(self, now: float) -> None:
+        """Where metrics are shared, let others see what the gauges read; to be called often.
+
+        `now` is in seconds of any steady clock.
+        """
+        if self._shown is None or now < self._show_at:
+            return
+        began = time.perf_counter()
+        self._shown.show()
+        # Counting tens of thousands of groups takes a while.
+        self._show_at = now + max(SHOW_SECONDS, (time.perf_counter() - began) / SHOW_SHARE)
 
     def publication(self, publication: Publication) -> None:
         """A publication was accepted."""
@@ -163,16 +230,22 @@ class Metrics:
             name = message_type(publication)
             by_type[name] = by_type.get(name, 0) + 1
         for name, count in by_type.items():
-            self._sent.labels(name).inc(count * members)
+            self._sent_as(name).inc(count * members)
         self._sent_bytes.inc(size)
         self._fanout.observe(took)
 
     def replied(self, message: Message) -> None:
         """One message went to one connection, outside of any fan-out."""
         if isinstance(message, Publication):
-            self._sent.labels(message_type(message)).inc()
+            self._sent_as(message_type(message)).inc()
         else:
             self._replied[type(message)].inc()
+
+    def _sent_as(self, name: str) -> Counter:
+        counter = self._by_type.get(name)
+        if counter is None:
+            counter = self._by_type[name] = self._sent.labels(name)
+        return counter
 
     def dropped(self, policy: SlowPolicy, count: int) -> None:
         """Publications were not delivered to a slow connection."""
@@ -202,4 +275,9 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if self._shown is None:
+            return generate_latest(self.registry)
+        self._shown.show()
+        whole = CollectorRegistry()
+        MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
+        return generate_latest(whole)

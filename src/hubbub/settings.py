@@ -21,6 +21,7 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, description="Processes that serve; they share the port.")
     insecure: bool = Field(default=False, description="Listen beyond loopback without authentication.")
     broker: str = Field(
         default="memory://", description="Where publications travel: memory://, redis://host:6379, ..."

@@ -117,7 +117,7 @@ def test_colours_are_for_terminals() -> None:
         ((), {"HUBBUB_PORT": "x"}, ("HUBBUB_PORT is 'x'", "whole number")),
         (("--idle-timeout", "-1"), {}, ("--idle-timeout is '-1'", "above 0")),
         (("--slow-policy", "wait"), {}, ("--slow-policy", "drop_oldest")),
-        (("--broker", "telepathy://x"), {}, ("--broker", "telepathy://x", "memory://")),
+        (("--broker", "telepathy://x"), {}, ("--broker", "'telepathy'", "memory://")),
         ((), {"HUBBUB_BROKER": "telepathy://x"}, ("HUBBUB_BROKER", "memory://")),
         (("--host", "0.0.0.0"), {}, ("0.0.0.0", "--insecure")),
         (("--host", "no.such.host.invalid", "--insecure"), {}, ("no.such.host.invalid",)),

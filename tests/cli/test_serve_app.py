@@ -169,7 +169,7 @@ def test_a_hub_that_the_fast_transport_does_not_find_is_pointed_out(folder: Path
         ("chat:factory", ("the function factory()", "no ASGI app")),
         ("chat:wsgi", ("the function wsgi()", "no ASGI app")),
         ("chat:__name__", ("str", "no ASGI app")),
-        ("elsewhere:app", ("elsewhere", "telepathy://x", "memory://")),
+        ("elsewhere:app", ("elsewhere", "'telepathy'", "memory://")),
     ],
 )
 def test_what_is_no_app_is_one_line(in_folder: Command, target: str, words: tuple[str, ...]) -> None:

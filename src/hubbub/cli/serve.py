@@ -1,5 +1,6 @@
 """`hubbub serve`: its command line. The server itself is imported only when it is to run."""
 
+import os
 from typing import Annotated, Any, Final
 
 import typer
@@ -11,6 +12,7 @@ OF_THE_SERVER: Final = frozenset(
     {
         "host",
         "port",
+        "workers",
         "insecure",
         "demo",
         "trusted_proxies",
@@ -36,14 +38,25 @@ def serve(
     """Run a server: Hubbub's own, or an app that embeds a hub.
 
     APP is looked for in the current directory first, and its WebSockets get the fast transport.
+
+    Several workers meet at a broker: without --broker they get an embedded Valkey. An APP's own hub has to be
+    given a broker where it is made.
     """
     given = given_flags(context)
     if app is not None:
         _refuse_without_effect(given, app)
     settings = read_settings(given)
-    from hubbub.cli.serving import run
+    label = setting_label("broker", given)
+    if settings.workers == 1:
+        from hubbub.cli.serving import run
 
-    run(settings, app, broker_label=setting_label("broker", given))
+        run(settings, app, broker_label=label)
+    elif hasattr(os, "fork"):
+        from hubbub.cli.supervising import run_workers
+
+        run_workers(settings, app, broker_label=label)
+    else:
+        raise WrongUsage("workers need a system with fork(), such as Linux or macOS; serve without them")
 
 
 def _refuse_without_effect(given: dict[str, Any], app: str) -> None:

@@ -7,11 +7,13 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.text import Text
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import DefaultFormatter
 
 from hubbub import __version__
@@ -24,24 +26,44 @@ from hubbub.server import CannotServe, Server, build_app, check_broker, check_ex
 from hubbub.settings import Settings
 from hubbub.transports.handshake import Doors
 
+AMISS: Final = "amiss"
+"""Among signs, the name of one that says what is wrong."""
+
 
 def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
-    """Serve the standalone app, or the app that `target` names, until a signal ends it."""
-    try:
+    """Serve the standalone app, or the app that `target` names, in this process until a signal ends it."""
+    with in_one_line(settings, broker_label):
         check_exposure(settings)
         check_tls(settings)
-        if target is None:
-            check_broker(settings)
-        app = build_app(settings) if target is None else load(target)
+        app = open_app(settings, target)
         listener = listen(settings.host, settings.port)
+    serve_app(SignpostedServer(app, settings, listener, target), settings, target)
+
+
+@contextlib.contextmanager
+def in_one_line(settings: Settings, broker_label: str) -> Iterator[None]:
+    """Have what is wrong with the settings said in the words of the command line."""
+    try:
+        yield
     except BadBroker as exc:
         raise WrongUsage(f"{broker_label}: {exc}") from exc
     except CannotServe as exc:
         raise WrongUsage(str(exc)) from exc
     except UnicodeError as exc:
         raise WrongUsage(f"--host is {settings.host!r}, which is no host name") from exc
-    server = SignpostedServer(app, settings, listener, target)
-    set_up_logging(server, settings)
+
+
+def open_app(settings: Settings, target: str | None) -> Any:
+    """The standalone app, or the one that `target` names."""
+    if target is not None:
+        return load(target)
+    check_broker(settings)
+    return build_app(settings)
+
+
+def serve_app(server: Server, settings: Settings, target: str | None, *, speaker: str = "") -> None:
+    """Run a server until a signal ends it; its log lines begin with `speaker`."""
+    set_up_logging(settings, server, speaker)
     # uvicorn, when it has stopped, raises the signal again that stopped it; having obeyed it is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -79,18 +101,24 @@ def _check_readable(name: str, file: str) -> None:
         raise CannotServe(f"{name} {file} cannot be read: {exc.strerror}") from exc
 
 
-def set_up_logging(server: Server, settings: Settings) -> None:
-    """Our own log lines beside uvicorn's, and of uvicorn's only what matters unless a level was asked for."""
-    if os.environ.get("NO_COLOR"):
-        server.config.use_colors = False
+def set_up_logging(settings: Settings, server: Server | None = None, speaker: str = "") -> None:
+    """Our own log lines beside uvicorn's, and of uvicorn's only what matters unless a level was asked for.
+
+    Where several processes write, `speaker` says which of them it is.
+    """
+    colours = False if os.environ.get("NO_COLOR") else None
+    named = f"%(levelprefix)s {speaker}: " if speaker else "%(levelprefix)s "
+    if server is not None and (speaker or colours is False):
+        server.config.use_colors = colours
+        server.config.log_config = config = deepcopy(LOGGING_CONFIG)
+        for formatter in config["formatters"].values():
+            formatter["fmt"] = formatter["fmt"].replace("%(levelprefix)s ", named)
         server.config.configure_logging()
     ours = logging.getLogger("hubbub")
     ours.setLevel(settings.log_level.upper())
     if not ours.handlers and not logging.getLogger().handlers:  # an app may have set up its own
         handler = logging.StreamHandler()
-        handler.setFormatter(
-            DefaultFormatter("%(levelprefix)s %(message)s", use_colors=server.config.use_colors)
-        )
+        handler.setFormatter(DefaultFormatter(f"{named}%(message)s", use_colors=colours))
         ours.addHandler(handler)
     if "log_level" not in settings.model_fields_set:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -106,12 +134,12 @@ class SignpostedServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        host, port = self._listener.getsockname()[:2]
-        announce(self._settings, self._target, self._app, host, port)
+        address = address_of(self._listener)
+        announce(self._target, address, read_signs(self._settings, self._target, self._app, address))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.connections:
-            say(Text("Stopping; Ctrl+C again does not wait for clients."))
+            say_stopping()
         await super().shutdown(sockets)
         if self.force_exit:  # the lifespan is cut off then, and its traceback would tell nobody anything
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -128,20 +156,39 @@ class _Paths(Doors):
         self.all.append(path)
 
 
-def announce(settings: Settings, target: str | None, app: Any, host: str, port: int) -> None:
-    """Say where to look."""
-    address = f"{_in_url(host)}:{port}"
+def address_of(listener: socket.socket) -> str:
+    """Where a listener is, as a URL of this machine has it."""
+    host, port = listener.getsockname()[:2]
+    return f"{_in_url(host)}:{port}"
+
+
+def announce(target: str | None, address: str, signs: Sequence[Sequence[str]], *, workers: int = 1) -> None:
+    """Say where to look. What is amiss goes to stderr."""
     serving = f" with {target}" if target else ""
-    said = Text.assemble(("Hubbub", "bold"), f" {__version__} on {address}{serving}\n")
-    for name, url in _signs(settings, target, app, address):
-        said.append_text(Text.assemble("  ", (f"{name:<9}", "cyan"), f"{url}\n"))
+    crew = f", {workers} workers" if workers > 1 else ""
+    said = Text.assemble(("Hubbub", "bold"), f" {__version__} on {address}{serving}{crew}\n")
+    for name, text in signs:
+        if name == AMISS:
+            complain(text)
+        else:
+            said.append_text(Text.assemble("  ", (f"{name:<9}", "cyan"), f"{text}\n"))
     say(said + Text("Ctrl+C stops.", "dim"))
+
+
+def say_stopping() -> None:
+    """Where clients have to be waited for."""
+    say(Text("Stopping; Ctrl+C again does not wait for clients."))
 
 
 def say(text: Text) -> None:
     """On stdout, where somebody may read it; a server goes on when nobody does."""
     with contextlib.suppress(SystemExit):  # rich's way to say that the pipe is broken
         console().print(text)
+
+
+def read_signs(settings: Settings, target: str | None, app: Any, address: str) -> list[tuple[str, str]]:
+    """What there is and where, of an app whose lifespan has begun."""
+    return list(_signs(settings, target, app, address))
 
 
 def _signs(settings: Settings, target: str | None, app: Any, address: str) -> Iterator[tuple[str, str]]:
@@ -160,7 +207,7 @@ def _signs(settings: Settings, target: str | None, app: Any, address: str) -> It
         yield "stats", f"{http}{prefix}/stats"
         yield "metrics", f"{http}{prefix}/metrics"
     if not paths.all:
-        complain(_no_door(target))
+        yield AMISS, _no_door(target)
 
 
 def _no_door(target: str | None) -> str:

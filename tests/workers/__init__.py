@@ -1,0 +1,1 @@
+"""Several workers on one port: real processes, real sockets, real deaths."""
