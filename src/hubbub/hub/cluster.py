@@ -187,7 +187,9 @@ class Cluster:
         return total
 
     async def count_groups(self) -> int:
-        """How many groups have members on any node; a second old at most."""
+        """How many groups have members on any node; where there are several nodes, a second old at most."""
+        if not self.peers:
+            return len(self._hub.groups())
         then, groups = self._groups
         if self._hub.now() - then > FRESH:
             groups = await self.groups()

@@ -455,6 +455,16 @@ class PresenceContract:
 
         self.run(clause)
 
+    def test_adding_tells_whether_the_node_was_known(self) -> None:
+        """Else what else a node had in a channel has expired, and must be added again."""
+
+        async def clause(presence: Presence) -> None:
+            assert await presence.add("room", "c1", Member("alice")) is False
+            assert await presence.add("room", "c2", Member("bob")) is True
+            assert await presence.add("other", "c1", Member("alice")) is False
+
+        self.run(clause)
+
     def test_a_list_is_a_copy(self) -> None:
         """What was listed does not change when somebody leaves."""
 
