@@ -71,6 +71,7 @@ def run(names: list[str], options: Options, results: report.Results) -> None:
         results.memory = memory.run(options)
     if "connect" in names:
         results.connect = connect.run(options)
+        results.guarded = connect.run_guarded(options)
     if "nodes" in names:
         results.nodes = nodes.run(options)
 

@@ -235,6 +235,7 @@ class Load(Process):
         connections: int,
         *,
         path: str = "/ws/c%d",
+        tokens: Path | None = None,
         sends: Sequence[str] = (),
         expected: str | None = None,
         refusal: str | None = None,
@@ -243,11 +244,15 @@ class Load(Process):
         modulus: int = 0,
         rounds: bool = True,
         socketio: bool = False,
+        again: str = "",
+        again_every: float = 1,
         name: str = "load",
     ) -> None:
         """`rounds` has it write a line a round: not for those whose lines nobody reads for a long while."""
         command: list[str | Path] = [build("load"), "-p", str(port), "-n", str(connections), "-u", path]
         command += ["-c", str(in_flight), "-k", str(repeats), "-m", str(modulus)]
+        if tokens is not None:
+            command += ["-a", tokens]
         if rounds:
             command += ["-r"]
         for message in sends:
@@ -256,6 +261,8 @@ class Load(Process):
             command += ["-e", expected]
         if refusal is not None:
             command += ["-f", refusal]
+        if again:
+            command += ["-w", again, "-i", str(again_every)]
         if socketio:
             command += ["-S"]
         super().__init__(name, command, LOAD_CPU)

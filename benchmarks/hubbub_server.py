@@ -17,7 +17,8 @@ PAYLOAD_BYTES = 128
 class Publisher:
     """One kept-alive HTTP connection to the API; each thread that publishes has its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, key: str = "") -> None:
+        self._headers = {"Content-Type": "application/json"} | ({"X-API-Key": key} if key else {})
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         # The filler that makes the frame a subscriber gets 128 bytes: see Hubbub.calibrate().
         self.pad = ""
@@ -27,7 +28,7 @@ class Publisher:
         text = None if body is None else json.dumps(body, separators=(",", ":"))
         for last_try in (False, True):
             try:
-                self._http.request(method, path, text, {"Content-Type": "application/json"})
+                self._http.request(method, path, text, self._headers)
                 response = self._http.getresponse()
                 answer = response.read()
                 break

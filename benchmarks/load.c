@@ -45,8 +45,14 @@ typedef struct {
 enum { MAX_SENDS = 16, EVENTS = 512, CONNS_PER_SOURCE = 4000, LEAVE_SECONDS = 10, RETRY_MS = 500 };
 
 static int port, wanted = 100, in_flight = 256, seconds, n_sends, repeats = 1, modulus;
+static char **tokens;
+static const char *token_file;
+static uint32_t n_tokens;
 static const char *path = "/ws/c%d", *expected, *refusal, *sends[MAX_SENDS];
 static uint64_t stop_after;
+static const char *again; // what every connection sends again and again, and how often
+static double again_every = 1;
+static uint64_t again_sent;
 static bool socketio, report_rounds;
 
 static int epoll_fd;
@@ -239,13 +245,14 @@ static void on_connected(Conn *c) {
     socklen_t size = sizeof error;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error) return end(c, 1006, strerror(error));
-    char target[1024], request[2048];
+    char target[1024], request[4096];
+    const char *token = c->number < n_tokens ? tokens[c->number] : NULL;
     fill(target, sizeof target, path, c->number);
     // The key is fixed, so a test server may answer with the one right Sec-WebSocket-Accept.
     int n = snprintf(request, sizeof request,
                      "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                     target, port);
+                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s%s%s\r\n",
+                     target, port, token ? "Authorization: Bearer " : "", token ? token : "", token ? "\r\n" : "");
     c->state = UPGRADING;
     if (send(c->fd, request, (size_t)n, MSG_NOSIGNAL) != n) return end(c, 1006, "could not send");
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
@@ -296,7 +303,7 @@ static void on_stdin(void) {
 
 static void poll_once(void) {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(epoll_fd, events, EVENTS, 50);
+    int n = epoll_wait(epoll_fd, events, EVENTS, again ? 1 : 50);
     for (int i = 0; i < n; i++) {
         Conn *c = events[i].data.ptr;
         if (c == NULL)
@@ -314,6 +321,21 @@ static void try_again(void) {
     uint64_t now = now_ns();
     for (uint32_t i = 0; i < started && retrying; i++) {
         if (conns[i].again_at && conns[i].again_at <= now) join(&conns[i]);
+    }
+}
+
+// Has each connection send its message in its turn, so that they are spread over the time between two of one.
+static void send_again(uint64_t ready) {
+    char filled[LONGEST_SENT / 2], message[LONGEST_SENT];
+    uint64_t due = (uint64_t)((double)(now_ns() - ready) / 1e9 / again_every * wanted);
+    for (; again_sent < due; again_sent++) {
+        Conn *c = &conns[again_sent % (uint64_t)wanted];
+        if (c->state != OPEN) continue;
+        fill(filled, sizeof filled, again, modulus ? c->number % (uint32_t)modulus : c->number);
+        const char *hole = strstr(filled, "%t");
+        if (!hole) hole = filled + strlen(filled);
+        snprintf(message, sizeof message, "%.*s%lu%s", (int)(hole - filled), filled, now_ns(), *hole ? hole + 2 : "");
+        say(c, TEXT, message, strlen(message));
     }
 }
 
@@ -340,9 +362,27 @@ static void watch(int fd, void *tag) {
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event); // refuses a plain file as stdin, which then just never ends
 }
 
+static void read_tokens(const char *name) {
+    FILE *file = fopen(name, "r");
+    tokens = calloc((size_t)wanted, sizeof *tokens);
+    size_t room = 0;
+    while (file && tokens && n_tokens < (uint32_t)wanted && getline(&tokens[n_tokens], &room, file) > 0) {
+        tokens[n_tokens][strcspn(tokens[n_tokens], "\n")] = 0;
+        n_tokens++;
+        room = 0;
+    }
+    if (n_tokens != (uint32_t)wanted) {
+        fprintf(stderr, "load: %s has no token for each connection\n", name);
+        exit(2);
+    }
+    fclose(file);
+}
+
 static int usage(void) {
-    fprintf(stderr, "usage: load -p PORT [-n COUNT] [-u PATH] [-s MESSAGE]... [-e SUBSTRING] [-f SUBSTRING]\n"
+    fprintf(stderr, "usage: load -p PORT [-n COUNT] [-a FILE] [-u PATH] [-s MESSAGE]... [-e SUBSTRING] [-f SUBSTRING]\n"
                     "            [-c IN_FLIGHT] [-k TIMES] [-m MODULUS] [-d SECONDS] [-x DELIVERIES] [-r] [-S]\n"
+                    "            [-w MESSAGE] [-i SECONDS]\n"
+                    "  -a      a file with a token for each connection, a line each\n"
                     "  -u, -s  path, and messages to send on open; %%d becomes the connection's number\n"
                     "  -e      a connection is up only when a message containing this has arrived\n"
                     "  -f      a message containing this says no; what was sent on open is sent again a little later\n"
@@ -351,15 +391,17 @@ static int usage(void) {
                     "  -c      how many connections may be on their way up at once\n"
                     "  -d, -x  stop so long after READY, or after so many deliveries\n"
                     "  -r      print ROUND lines\n"
+                    "  -w, -i  a message that each connection sends every so many seconds; %%t becomes the time\n"
                     "  -S      speak Socket.IO: join its default namespace first\n");
     return 2;
 }
 
 int main(int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "p:n:u:s:e:f:c:k:m:d:x:rS")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:n:a:u:s:e:f:c:k:m:d:x:w:i:rS")) != -1;) {
         switch (o) {
         case 'p': port = atoi(optarg); break;
         case 'n': wanted = atoi(optarg); break;
+        case 'a': token_file = optarg; break;
         case 'u': path = optarg; break;
         case 's': if (n_sends == MAX_SENDS) return usage(); sends[n_sends++] = optarg; break;
         case 'e': expected = optarg; break;
@@ -369,13 +411,16 @@ int main(int argc, char **argv) {
         case 'm': modulus = atoi(optarg); break;
         case 'd': seconds = atoi(optarg); break;
         case 'x': stop_after = strtoull(optarg, NULL, 10); break;
+        case 'w': again = optarg; break;
+        case 'i': again_every = atof(optarg); break;
         case 'r': report_rounds = true; break;
         case 'S': socketio = true; break;
         default: return usage();
         }
     }
     if (port < 1 || wanted < 1 || in_flight < 1 || repeats < 1 || modulus < 0) return usage();
-    if (repeats > 1 && !expected) return usage();
+    if ((repeats > 1 && !expected) || again_every <= 0) return usage();
+    if (token_file) read_tokens(token_file);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -400,6 +445,7 @@ int main(int argc, char **argv) {
         }
         poll_once();
         if (retrying) try_again();
+        if (ready && again) send_again(ready);
         if (!ready && opened + failed == (uint32_t)wanted) {
             ready = now_ns();
             connect_seconds = (double)(ready - began) / 1e9;

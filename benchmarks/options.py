@@ -28,6 +28,9 @@ class Options:
     inbound_rate: float = 2000
     publishes: int = 50_000
     node_turns: int = 3
+    # Of `hostile`: every way has its turn with everybody.
+    hostile: int = 2000
+    hostile_seconds: float = 40
     serve_arguments: list[str] = field(default_factory=list)
 
     def say(self, what: str) -> None:

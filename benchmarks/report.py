@@ -43,6 +43,7 @@ class Results:
     mixed: MixedResult | None = None
     memory: MemoryResult | None = None
     connect: ConnectResult | None = None
+    guarded: ConnectResult | None = None
     nodes: NodesResult | None = None
 
 
@@ -85,6 +86,15 @@ def bars(results: Results) -> list[Bar]:
                 wall >= 2500,
             ),
         ]
+    if g := results.guarded:
+        found.append(
+            Bar(
+                "… with an HS256 token and a recoverable join",
+                f"{g.per_cpu_second:,.0f} ({g.cpu_us:.0f} µs each)",
+                "≥ 2,000",
+                g.per_cpu_second >= 2000,
+            )
+        )
     if n := results.nodes:
         found += _node_bars(n)
     return found

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hubbub.auth import OAuth, Scope, Tokens
     from hubbub.brokers.base import BadBroker, BrokerUnavailable
     from hubbub.core.channels import BadName, Namespace, SlowPolicy
     from hubbub.core.messages import Position
-    from hubbub.hub import ConnectRequest, Hub, Identity, Options, Refuse, SessionInfo
+    from hubbub.hub import ConnectRequest, Hub, Identity, Instead, Options, Refuse, SessionInfo
     from hubbub.publisher import AsyncPublisher, Publisher
 
 __version__ = "0.1.0"
@@ -19,13 +20,17 @@ __all__ = [
     "ConnectRequest",
     "Hub",
     "Identity",
+    "Instead",
     "Namespace",
+    "OAuth",
     "Options",
     "Position",
     "Publisher",
     "Refuse",
+    "Scope",
     "SessionInfo",
     "SlowPolicy",
+    "Tokens",
 ]
 
 _HOMES = {
@@ -34,9 +39,12 @@ _HOMES = {
     "BadName": "core.channels",
     "BrokerUnavailable": "brokers.base",
     "Namespace": "core.channels",
+    "OAuth": "auth",
     "Position": "core.messages",
     "Publisher": "publisher",
+    "Scope": "auth",
     "SlowPolicy": "core.channels",
+    "Tokens": "auth",
 }
 
 

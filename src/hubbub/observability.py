@@ -29,6 +29,7 @@ from hubbub.core.messages import (
     PresenceStatsReply,
     Publication,
     Published,
+    Refreshed,
     Removed,
     RpcReply,
     Subscribed,
@@ -55,6 +56,7 @@ _REPLY_TYPES: Final[dict[type[Message], str]] = {
     PresenceStatsReply: "presence_stats",
     HistoryReply: "history",
     RpcReply: "rpc_result",
+    Refreshed: "refreshed",
     Failed: "error",
     Alive: "pong",
     AreYouThere: "ping",
@@ -167,6 +169,18 @@ class Metrics:
             "hubbub_connections_closed", "Connections ended, by code.", ["code"], registry=registry
         )
         self.refused = Counter("hubbub_connections_refused", "Handshakes turned away.", registry=registry)
+        self._limited = Counter(
+            "hubbub_limited", "What a limit has turned away, by limit.", ["limit"], registry=registry
+        )
+        self._denied = Counter(
+            "hubbub_denied",
+            "What clients asked for and may not do, by action.",
+            ["action"],
+            registry=registry,
+        )
+        self._bad_tokens = Counter(
+            "hubbub_bad_tokens", "Tokens that were refused, by reason.", ["reason"], registry=registry
+        )
         self.garbage = Counter(
             "hubbub_broker_garbage", "What came through the broker and no node has sent.", registry=registry
         )
@@ -250,6 +264,18 @@ class Metrics:
     def dropped(self, policy: SlowPolicy, count: int) -> None:
         """Publications were not delivered to a slow connection."""
         self._dropped.labels(policy.value).inc(count)
+
+    def limited(self, limit: str) -> None:
+        """A limit has turned something away."""
+        self._limited.labels(limit).inc()
+
+    def denied(self, action: str) -> None:
+        """A client may not do what it asked for."""
+        self._denied.labels(action).inc()
+
+    def bad_token(self, reason: str) -> None:
+        """A token was refused."""
+        self._bad_tokens.labels(reason).inc()
 
     def mended(self, healed: int, gaps: int) -> None:
         """A gap was closed with so many publications, or told."""

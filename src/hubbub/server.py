@@ -7,7 +7,7 @@ import gc
 import ipaddress
 import logging
 import socket
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,21 +16,27 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import NoMatchFound
 
 from hubbub import __version__
+from hubbub.auth import ApiKeys, BadKeys, Verifier
 from hubbub.brokers.base import BrokerUnavailable, open_broker
-from hubbub.core.channels import Namespace, SlowPolicy
 from hubbub.http.app import socket_route
 from hubbub.http.demo import mount_demo
 from hubbub.hub import Hub
 from hubbub.settings import Settings
 from hubbub.transports.handshake import Doors
 from hubbub.transports.http import http_protocol
+from hubbub.webhooks import attach_webhooks
+from hubbub.webhooks.openapi import webhooks_router
 
 logger = logging.getLogger("hubbub")
 
 BACKLOG = 4096
+ACCEPTS = 2
+"""Connections that are accepted in one turn of the event loop."""
 CROWD = 1000
 """Connections that must have gone before memory is given back."""
 TICKS_A_SECOND = 10  # uvicorn's
+OPEN_CLIENTS: Final = "clients are not authenticated"
+OPEN_API: Final = "the API needs no key"
 
 
 class CannotServe(Exception):
@@ -39,17 +45,32 @@ class CannotServe(Exception):
 
 def build_hub(settings: Settings) -> Hub:
     """The hub of a server of its own."""
-    namespace = Namespace(
-        history_size=settings.history_size,
-        history_ttl=settings.history_ttl,
-        slow_policy=SlowPolicy(settings.slow_policy),
-    )
-    return Hub(
+    hub = Hub(
         settings.broker_url(),
         namespaces=settings.namespaces(),
-        default_namespace=namespace,
+        default_namespace=settings.default_namespace(),
         options=settings.options(),
+        auth=read_verifier(settings),
     )
+    hub.api_keys = read_keys(settings)
+    attach_webhooks(hub, settings.webhooks())
+    return hub
+
+
+def read_keys(settings: Settings) -> ApiKeys:
+    """The keys of the server API. Raises `CannotServe` for a file of them that is not good."""
+    try:
+        return settings.keys()
+    except BadKeys as exc:
+        raise CannotServe(f"api_keys_file: {exc}") from exc
+
+
+def read_verifier(settings: Settings) -> Verifier | None:
+    """What verifies tokens, None without any. Raises `CannotServe` for settings of it that make no sense."""
+    try:
+        return settings.verifier()
+    except ValueError as exc:
+        raise CannotServe(f"tokens: {exc}") from exc
 
 
 def check_broker(settings: Settings) -> None:
@@ -79,6 +100,7 @@ def build_app(settings: Settings) -> FastAPI:
     """The app of a server of its own: the hub's routes, and the demo page where wanted."""
     hub = build_hub(settings)
     app: FastAPI = FastAPIOffline(title="Hubbub", version=__version__, lifespan=hub.lifespan, redoc_url=None)
+    app.webhooks.routes += webhooks_router().routes
     app.docs_url = "/docs"  # fastapi-offline serves it in FastAPI's stead, from the package
     app.include_router(hub.router)
     if settings.demo:
@@ -115,7 +137,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="auto",
-            http=http_protocol(self._doors, settings.handshake_timeout),
+            http=http_protocol(self._doors, settings.handshake_timeout, settings.max_head_bytes),
             ws_per_message_deflate=settings.compression,
             proxy_headers=True,
             forwarded_allow_ips=list(settings.trusted_proxies),
@@ -130,6 +152,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if sockets and type(asyncio.get_running_loop()).__module__ == "uvloop":
+            # uvloop accepts one connection a turn from each listener. When turns are long that is too few:
+            # in an attack, newcomers would wait for minutes. asyncio itself accepts all that are there.
+            sockets = [each for listener in sockets for each in (listener, *_copies(listener))]
         await super().startup(sockets)
         find_doors(self._app, self._doors)
 
@@ -156,8 +182,12 @@ class Server(uvicorn.Server):
         # usual haste would have it look at all of them again and again while clients pour in.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 20, 50)
+        gc.set_threshold(5_000, 2, 1000)
         self.run([self._listener])
+
+
+def _copies(listener: socket.socket) -> list[socket.socket]:
+    return [listener.dup() for _ in range(ACCEPTS - 1)]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -178,14 +208,81 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def authenticates(settings: Settings) -> bool:
+    """Whether clients of a server of its own have to say who they are. Raises `CannotServe`."""
+    return read_verifier(settings) is not None or bool(settings.webhook_connect)
+
+
+def guards_api(settings: Settings) -> bool:
+    """Whether the server API of a server of its own is closed to who has neither a key nor a token for it."""
+    return (
+        bool(settings.api_keys) or settings.api_keys_file is not None or read_verifier(settings) is not None
+    )
+
+
 def check_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond loopback without authentication, unless that is said to be wanted."""
+    """Refuse to listen beyond loopback where anybody gets in or may publish, unless that is wanted."""
     if settings.insecure or is_loopback(settings.host):
         return
-    raise CannotServe(
-        f"{settings.host} can be reached from other machines and clients are not authenticated; "
-        "listen on 127.0.0.1 behind a proxy, or give --insecure"
+    _refuse_exposed(
+        settings.host,
+        [
+            *([] if authenticates(settings) else [(OPEN_CLIENTS, "configure tokens (--token-secret)")]),
+            *([] if guards_api(settings) else [(OPEN_API, "give --api-keys")]),
+        ],
     )
+
+
+def check_app_exposure(settings: Settings, app: Any) -> None:
+    """As `check_exposure`, for an app whose hubs know nothing of these settings."""
+    if settings.insecure or is_loopback(settings.host):
+        return
+    hubs = hubs_of(app)
+    _refuse_exposed(
+        settings.host,
+        [
+            *([] if hubs and all(map(_asks_who, hubs)) else [(OPEN_CLIENTS, "give Hub an auth=...")]),
+            *(
+                []
+                if hubs and all(hub.api_keys or hub.auth for hub in hubs)
+                else [(OPEN_API, "set its api_keys")]
+            ),
+        ],
+    )
+
+
+def _refuse_exposed(host: str, doors: list[tuple[str, str]]) -> None:
+    """Refuse where there are open doors: what each of them is, and how to shut it."""
+    if doors:
+        what, ways = (" and ".join(words) for words in zip(*doors, strict=True))
+        raise CannotServe(
+            f"{host} can be reached from other machines, and {what}; {ways}, or give --insecure"
+        )
+
+
+def _asks_who(hub: Hub) -> bool:
+    return hub.auth is not None or bool(hub.hooks.connect)
+
+
+def hubs_of(app: Any) -> list[Hub]:
+    """The hubs whose routers an app includes, at whatever depth; none where it cannot be looked into."""
+    found: dict[str, Hub] = {}
+    seen: set[int] = set()
+
+    def look(node: Any) -> None:
+        if node is None or id(node) in seen:
+            return
+        seen.add(id(node))
+        hub = getattr(getattr(node, "endpoint", None), "hub", None)
+        if isinstance(hub, Hub):
+            found[hub.node_id] = hub
+        for route in getattr(node, "routes", None) or ():
+            look(route)
+        for inner in ("app", "original_router"):
+            look(getattr(node, inner, None))
+
+    look(app)
+    return list(found.values())
 
 
 def is_loopback(host: str) -> bool:

@@ -178,9 +178,10 @@ class Running:
 
 
 class Server(Running):
-    """`hubbub serve`, ready for clients."""
+    """`hubbub serve`, ready for clients; `key` is what its API is asked with."""
 
-    def __init__(self, *arguments: str, port: int = 0, **how: Any) -> None:
+    def __init__(self, *arguments: str, port: int = 0, key: str = "", **how: Any) -> None:
+        self._headers = {"X-API-Key": key} if key else {}
         super().__init__("serve", "--port", str(port), *arguments, **how)
         try:
             self.says("Ctrl+C stops.")
@@ -213,7 +214,7 @@ class Server(Running):
     def post(self, path: str, body: object) -> Any:
         """What a POST request is answered."""
         with httpx.Client(trust_env=False) as client:
-            return client.post(f"{self.url}{path}", json=body).json()
+            return client.post(f"{self.url}{path}", json=body, headers=self._headers).json()
 
     def members(self, group: str) -> int:
         """How many connections are in a group."""

@@ -58,6 +58,9 @@ def test_what_is_wrong_goes_to_stderr_and_the_exit_code() -> None:
         (("subscribe",), ("missing argument", "GROUP")),
         (("subscribe", "lobby", "--count", "0"), ("--count", "1")),
         (("subscribe", "lobby", "--count", "few"), ("--count", "integer")),
+        (("subscribe", "lobby", "--token", "a b"), ("token", "header")),
+        (("token", "mak"), ("no such command 'mak'", "make", "hubbub token --help")),
+        (("token", "make"), ("--sub", "hubbub token make --help")),
     ],
 )
 def test_wrong_usage_is_one_line_that_names_it(
@@ -78,6 +81,7 @@ def test_wrong_usage_is_one_line_that_names_it(
         ["publish", "--url", "http://127.0.0.1:1", "lobby", "hello"],
         ["subscribe", "--url", "http://127.0.0.1:1", "lobby"],
         ["stats", "--url", "http://127.0.0.1:1"],
+        ["token", "api-key", "--name", "shop"],
     ],
 )
 def test_only_a_server_that_runs_imports_the_server(arguments: list[str]) -> None:

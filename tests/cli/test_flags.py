@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from hubbub.auth.apikeys import hash_key
 from hubbub.cli.ends import WrongUsage
 from hubbub.cli.flags import read_settings, setting_label
 from hubbub.cli.serve import OF_THE_SERVER, serve
@@ -30,7 +31,7 @@ def test_every_setting_is_a_flag(command: Command) -> None:
         assert field.description in shown
         if field.annotation is bool:
             assert f"{flag} / --no-{flag[2:]}" in shown
-        elif field.default not in (None, ()):
+        elif field.default not in (None, (), ""):
             default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
             assert f"{field.description} [default: {default}]" in shown
 
@@ -53,7 +54,9 @@ def test_the_settings_of_any_app_are_settings() -> None:
         ("idle_timeout", "2.5", 2.5),
         ("compression", True, True),
         ("demo", False, False),
-        ("api_keys", "a, b,", ("a", "b")),
+        ("api_keys", "a, b,", (hash_key("a"), hash_key("b"))),
+        ("api_keys", hash_key("a").upper().replace("SHA", "sha"), (hash_key("a"),)),
+        ("trusted_proxies", "10.0.0.0/8, ::1,", ("10.0.0.0/8", "::1")),
         ("slow_policy", "latest", "latest"),
         ("tls_cert", "cert.pem", "cert.pem"),
     ],
@@ -81,6 +84,11 @@ def test_a_flag_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         ("idle_timeout", "soon", "--idle-timeout is 'soon'; give a number, above 0"),
         ("history_size", "-1", "--history-size is '-1'; give a whole number, at least 0"),
         ("slow_policy", "x", "--slow-policy is 'x'; give disconnect, drop_oldest or latest"),
+        (
+            "trusted_proxies",
+            "x",
+            "--trusted-proxies is 'x'; 'x' does not appear to be an IPv4 or IPv6 network",
+        ),
         ("log_level", "loud", "--log-level is 'loud'; give debug, info, warning or error"),
     ],
 )
@@ -89,6 +97,14 @@ def test_a_bad_flag_is_named_with_what_would_be_right(name: str, text: str, sent
     with pytest.raises(WrongUsage) as raised:
         read_settings({name: text})
     assert str(raised.value) == sentence
+
+
+def test_a_bad_secret_is_not_repeated() -> None:
+    """Nobody knows who looks over the shoulder, or reads the log."""
+    with pytest.raises(WrongUsage) as raised:
+        read_settings({"api_keys": "hush,sha256:hush"})
+    assert str(raised.value) == "--api-keys is not good; after sha256: come 64 hexadecimal digits"
+    assert "hush" not in repr(read_settings({"api_keys": "hush", "token_secret": "hush" * 8}))
 
 
 def test_a_bad_variable_is_named_with_what_would_be_right(monkeypatch: pytest.MonkeyPatch) -> None:

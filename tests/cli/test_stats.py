@@ -3,7 +3,9 @@
 import json
 import signal
 import socket
+from pathlib import Path
 
+from hubbub.auth.apikeys import hash_key
 from hubbub.cli.output import console
 from hubbub.cli.stats import TOP, table
 
@@ -32,14 +34,33 @@ def test_json(command: Command, server: Server) -> None:
     assert shown.out.count("\n") == 1
 
 
-def test_groups_need_the_key_where_there_is_one(command: Command, locked: Server) -> None:
-    """The rest is for everybody."""
-    without = command("stats", "--url", locked.url)
-    assert without.code == 0
-    assert "--api-key" in without.out
-    assert "groups" not in json.loads(command("stats", "--url", locked.url, "--json").out)
+def test_a_key_is_needed_where_there_is_one(command: Command, locked: Server) -> None:
+    """What is missing is said in one line."""
+    for arguments, sentence in (
+        ((), "the server wants an API key; give --api-key or HUBBUB_API_KEY"),
+        (("--api-key", "wrong"), "the server does not know this API key"),
+    ):
+        without = command("stats", "--url", locked.url, *arguments)
+        assert (without.code, without.out, without.complaint) == (1, "", sentence)
     env = {"HUBBUB_API_KEY": "sesame", "HUBBUB_URL": locked.url}
     assert "groups" in json.loads(command("stats", "--json", env=env).out)
+
+
+def test_a_key_may_open_less(command: Command, tmp_path: Path) -> None:
+    """Numbers without groups; or nothing, and the line names what it does not open."""
+    file = tmp_path / "keys.json"
+    scopes = {"numbers": ["stats"], "news": ["publish"]}
+    file.write_text(json.dumps([{"name": n, "hash": hash_key(n), "allow": a} for n, a in scopes.items()]))
+    with Server("--api-keys-file", str(file)) as server:
+        shown = command("stats", "--url", server.url, "--api-key", "numbers")
+        assert shown.code == 0
+        assert "shown with an --api-key that opens channels" in shown.out
+        refused = command("stats", "--url", server.url, "--api-key", "news")
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.complaint == "the key 'news' does not open stats (HTTP 403); give another --api-key"
+        refused = command("publish", "--url", server.url, "--api-key", "numbers", "lobby", "hello")
+        assert "does not open publish" in refused.complaint
+        assert command("publish", "--url", server.url, "--api-key", "news", "lobby", "hello").code == 0
 
 
 def test_watching(server: Server) -> None:

@@ -9,7 +9,8 @@ import uvloop
 from fastapi import FastAPI
 
 from hubbub.core.codes import CloseReason
-from hubbub.hub import Hub, Identity, Options
+from hubbub.hub import Hub, Options
+from hubbub.hub.admission import Admission
 from hubbub.hub.connections import Connections
 from hubbub.server import Server, listen
 from hubbub.settings import Settings
@@ -36,6 +37,7 @@ class EchoConnection:
         self._format = format
         self._waiting: list[bytes] = []
         self.slow = False
+        self.open = True
 
     def receive(self, payload: bytes, *, binary: bool = False) -> None:
         first = BINARY if binary else TEXT
@@ -49,7 +51,7 @@ class EchoConnection:
         else:
             self._transport.write(frame)
 
-    def seen(self) -> None: ...
+    def seen(self, size: int = 0) -> None: ...
 
     def pause_writing(self) -> None:
         self.slow = True
@@ -74,12 +76,11 @@ class EchoConnections(Connections):
         transport: WebSocketTransport,
         protocol: Any,
         format: WebSocketFormat,
-        identity: Identity,
-        address: str = "",
+        admission: Admission,
         preface: bytes = b"",
     ) -> EchoConnection:
         transport.write(preface)
-        self.withdraw(identity)
+        self.withdraw(admission)
         return EchoConnection(transport, format)
 
 

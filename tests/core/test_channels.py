@@ -16,6 +16,7 @@ from hubbub.core.channels import (
     check_group,
     check_name,
 )
+from hubbub.core.grants import Action, Who
 
 from .helpers import steady
 
@@ -155,6 +156,10 @@ def test_without_configuration_everything_is_as_documented() -> None:
         presence=True,
         join_leave=False,
         slow_policy=SlowPolicy.DISCONNECT,
+        join=Who.EVERYONE,
+        publish=Who.EVERYONE,
+        see_presence=Who.MEMBERS,
+        see_history=Who.MEMBERS,
     )
     assert not options.has_history
 
@@ -162,6 +167,27 @@ def test_without_configuration_everything_is_as_documented() -> None:
 def test_history_is_on_from_one_publication() -> None:
     """A size is what turns it on, for however short a time."""
     assert Namespace(history_size=1, history_ttl=0.001).has_history
+
+
+OPTION_OF = {
+    Action.JOIN: "join",
+    Action.PUBLISH: "publish",
+    Action.PRESENCE: "see_presence",
+    Action.HISTORY: "see_history",
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "who"),
+    [(action, who) for action in Action for who in Who if (action, who) != (Action.JOIN, Who.MEMBERS)],
+)
+def test_each_action_can_be_left_to_somebody_by_a_word(action: Action, who: Who) -> None:
+    """As it stands in a settings file. But joining to members: nobody is one before having joined."""
+    options = Namespace(**{OPTION_OF[action]: who.value})  # type: ignore[arg-type]
+
+    assert options.who_may(action) is who
+    others = set(Action) - {action}
+    assert [options.who_may(other) for other in others] == [Namespace().who_may(other) for other in others]
 
 
 @pytest.mark.parametrize("word", ["disconnect", "drop_oldest", "latest"])
@@ -180,6 +206,11 @@ def test_a_slow_policy_can_be_given_by_its_word(word: str) -> None:
         ("history_ttl", 0, r"^history_ttl is 0; give the seconds"),
         ("history_ttl", -0.5, r"^history_ttl is -0\.5; give the seconds"),
         ("slow_policy", "patient", r"patient"),
+        ("join", "anybody", r"^join is 'anybody'; .*everyone, members, token, nobody"),
+        ("join", "members", r"^join is 'members'; .*for join not members"),
+        ("publish", "", r"^publish is ''"),
+        ("see_presence", None, r"^see_presence is None"),
+        ("see_history", "Everyone", r"^see_history is 'Everyone'"),
     ],
 )
 def test_a_wrong_option_is_refused_with_a_sentence(option: str, value: object, sentence: str) -> None:

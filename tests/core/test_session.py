@@ -22,6 +22,7 @@ from hubbub.core.messages import (
     Pong,
     Position,
     Publish,
+    Refresh,
     Rpc,
     Subscribe,
     Unsubscribe,
@@ -44,14 +45,15 @@ from hubbub.core.session import (
 JSON = Raw(b"1")
 EXAMPLES: dict[type[Command], Command] = {
     Connect: Connect("ada"),
-    Hello: Hello(1, {"$all": Position("epoch", 3)}, {"news": None}),
-    Subscribe: Subscribe(1, "news", Position("epoch", 3)),
+    Hello: Hello(1, {"$all": Position("epoch", 3)}, {"news": None}, "a token"),
+    Subscribe: Subscribe(1, "news", Position("epoch", 3), "a token"),
     Unsubscribe: Unsubscribe(1, "news"),
     Publish: Publish(1, "news", JSON, Kind.CHAT),
     GetPresence: GetPresence(1, "news"),
     GetPresenceStats: GetPresenceStats(1, "news"),
     GetHistory: GetHistory(1, "news"),
     Rpc: Rpc(1, "vote", JSON),
+    Refresh: Refresh(1, "a token"),
     Ping: Ping(1),
     Pong: Pong(1),
 }
@@ -117,6 +119,24 @@ def test_the_table_decides_what_is_legal(state: State, kind: type[Command]) -> N
     else:
         assert session.state is State.CLOSED
         assert effects == [Close(codes.BAD_PROTOCOL)]
+
+
+@pytest.mark.parametrize("kind", [Publish, GetPresence, GetPresenceStats, GetHistory])
+def test_who_may_do_what_is_decided_elsewhere(kind: type[Command]) -> None:
+    """A session knows what is legal; what is permitted takes a token's word and the namespace's."""
+    session = an_open_session()
+
+    assert session.receive(EXAMPLES[kind]) == [Perform(EXAMPLES[kind])]
+
+
+def test_a_fresh_token_opens_nothing_by_itself() -> None:
+    """In front of `connect` it is an error: there is nobody yet whose token it could be."""
+    session = Session(Limits())
+
+    refusal = refusal_in(session.receive(Refresh("r-1", "a token")))
+
+    assert (refusal.id, refusal.error) == ("r-1", codes.BAD_REQUEST)
+    assert session.receive(Hello(1, {}, {}, "a token")) == [Perform(Hello(1, {}, {}, "a token"))]
 
 
 def test_only_connect_opens_and_nothing_is_legal_once_closed() -> None:
@@ -282,7 +302,14 @@ def test_bad_names_count_as_faults() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [Ping(), Pong(), Subscribe(1, "a"), Unsubscribe(1, "never joined"), Rpc(1, "m", JSON)],
+    [
+        Ping(),
+        Pong(),
+        Subscribe(1, "a"),
+        Unsubscribe(1, "never joined"),
+        Rpc(1, "m", JSON),
+        Refresh(1, "a token"),
+    ],
     ids=lambda command: type(command).__name__,
 )
 def test_a_legal_command_ends_the_row(command: Command) -> None:
@@ -312,6 +339,17 @@ def test_a_fault_may_say_which_error_it_is() -> None:
     fault = BadCommand("no method `vote`", id="x", error=codes.METHOD_NOT_FOUND)
 
     assert failure(fault) == Failed("x", codes.METHOD_NOT_FOUND, "no method `vote`")
+
+
+def test_what_comes_too_fast_is_counted_with_the_faults() -> None:
+    """It is answered as what it is, and a client that goes on and on is closed."""
+    session = an_open_session(errors=3)
+    too_fast = BadCommand("send fewer", error=codes.TOO_MANY_REQUESTS)
+    answer = Send(Failed(None, codes.TOO_MANY_REQUESTS, "send fewer"))
+
+    assert session.fault(too_fast) == [answer]
+    session.fault(BadCommand("no"))
+    assert session.fault(too_fast) == [answer, Close(codes.TOO_MANY_ERRORS)]
 
 
 def test_closing_gives_the_reason() -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from hubbub.core import codes
 from hubbub.core.codes import CLOSE_REASONS, ERRORS, CloseReason, Error, reconnects
 
-PROTOCOL = Path(__file__).parents[2] / "spec" / "protocol.md"
+HOUSE = Path(__file__).parents[2]
+PROTOCOL = HOUSE / "spec" / "protocol.md"
+SENDERS = [
+    path.read_text(encoding="utf-8")
+    for path in (HOUSE / "src" / "hubbub").rglob("*.py")
+    if path.relative_to(HOUSE / "src" / "hubbub").parts[0] in ("hub", "protocols", "transports")
+]
 
 
 def test_the_tables_hold_every_code() -> None:
@@ -62,12 +68,15 @@ def test_a_reason_fits_into_a_close_frame(reason: CloseReason) -> None:
     [
         (codes.SHUTDOWN, True),
         (codes.SERVER_ERROR, True),
+        (codes.EXPIRED_TOKEN, True),
         (codes.SLOW, True),
         (codes.INSUFFICIENT_STATE, True),
         (codes.FORCE_RECONNECT, True),
         (codes.NO_SIGN_OF_LIFE, True),
         (codes.ABNORMAL, True),
+        (codes.INVALID_TOKEN, False),
         (codes.BAD_PROTOCOL, False),
+        (codes.CONNECTION_LIMIT, False),
         (codes.FORCE_DISCONNECT, False),
         (codes.TOO_MANY_ERRORS, False),
     ],
@@ -106,3 +115,15 @@ def test_the_module_documents_its_ranges() -> None:
 def test_every_code_is_documented(code: Error | CloseReason) -> None:
     """Whoever writes a client finds it in the description of the wire."""
     assert re.search(rf"\b{code.code}\b", PROTOCOL.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "code", [*ERRORS, *(r for r in CLOSE_REASONS if r.code >= 3000)], ids=lambda code: str(code.code)
+)
+def test_what_is_reserved_is_what_nobody_sends(code: Error | CloseReason) -> None:
+    """A code that comes into use is described anew, and one that falls out of use says so."""
+    [name] = [name for name, value in vars(codes).items() if value is code]
+    sent = any(re.search(rf"\b{name}\b", text) for text in SENDERS)
+    rows = re.findall(rf"^\| {code.code} \|.*$", PROTOCOL.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert [("reserved" in row) for row in rows] == [not sent]

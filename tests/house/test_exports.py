@@ -15,13 +15,17 @@ PUBLIC = [
     "ConnectRequest",
     "Hub",
     "Identity",
+    "Instead",
     "Namespace",
+    "OAuth",
     "Options",
     "Position",
     "Publisher",
     "Refuse",
+    "Scope",
     "SessionInfo",
     "SlowPolicy",
+    "Tokens",
 ]
 
 

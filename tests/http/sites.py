@@ -120,7 +120,7 @@ class Site:
 
     def __init__(self, port: int, http: httpx.Client) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._port = port
+        self.port = port
         self.http = http
 
     @contextmanager
@@ -133,7 +133,7 @@ class Site:
     @contextmanager
     def socket(self, client_id: str | None = None, path: str = "/ws", **options: Any) -> Iterator[Socket]:
         """A client that is connected."""
-        address = f"ws://127.0.0.1:{self._port}{path}" + (f"/{client_id}" if client_id else "")
+        address = f"ws://127.0.0.1:{self.port}{path}" + (f"/{client_id}" if client_id else "")
         with connect(address, compression=None, proxy=None, close_timeout=1, **options) as socket:
             yield Socket(socket)
 

@@ -30,6 +30,7 @@ def test_every_method_of_the_design_is_there() -> None:
         "unsubscribe",
         "disconnect",
         "refresh",
+        "invalidate",
         "presence",
         "presence_stats",
         "history",
@@ -114,7 +115,8 @@ def test_b64data_is_json_in_base64() -> None:
             await api.result("publish", channel="news", b64data=encoded)
             assert (await alice.hear("group_message"))["data"] == {"n": 1.1}
             assert b'{"n": 1.10}' in alice.writes[-1]
-            for wrong in ("***", base64.b64encode(b"no JSON").decode(), base64.b64encode(b'"\xff"').decode()):
+            not_json, not_utf8 = (base64.b64encode(text).decode() for text in (b"no JSON", b"'\xff'"))
+            for wrong in ("***", "ä", "\N{PILE OF POO}", not_json, not_utf8):
                 code, sentence = await api.error("publish", channel="news", b64data=wrong)
                 assert code == 107
                 assert "`b64data`" in sentence

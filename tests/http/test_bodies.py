@@ -1,12 +1,14 @@
 """Bodies that are not what was asked for: always a status of the client's fault, and a sentence."""
 
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from ..hub.inprocess import a_hub, run
-from .sites import api_of, asking
+from .sites import DEADLINE, api_of, asking, serving
 
 PATHS = ["/broadcast", "/notify/alice", "/api/publish", "/api/info", "/api/batch"]
 
@@ -145,3 +147,29 @@ def test_a_hub_that_does_not_run_says_so() -> None:
     answer = run(scenario())
     assert answer.status_code == 503
     assert "not running" in answer.json()["detail"]
+
+
+def test_a_body_that_never_comes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told so, and the connection is let go."""
+    monkeypatch.setattr("hubbub.http.body.PATIENCE", 0.05)
+    with serving() as site, socket.create_connection(("127.0.0.1", site.port), DEADLINE) as slow:
+        slow.sendall(b'POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"a": ')
+        answer = b""
+        while piece := slow.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in answer.lower()
+    assert b"the body took longer than" in answer
+
+
+@pytest.mark.parametrize(("size", "status"), [(4_000, b"401"), (200_000, b"431")])
+def test_heads_are_bounded(size: int, status: bytes) -> None:
+    """Whoever asks for whatever."""
+    key = b"X-API-Key: " + b"x" * size
+    with (
+        serving(api_keys="secret") as site,
+        socket.create_connection(("127.0.0.1", site.port), DEADLINE) as big,
+    ):
+        with contextlib.suppress(ConnectionError):  # it need not read all of it
+            big.sendall(b"GET /stats HTTP/1.1\r\nHost: x\r\n" + key + b"\r\n\r\n")
+        assert big.recv(12) == b"HTTP/1.1 " + status

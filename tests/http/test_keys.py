@@ -72,6 +72,7 @@ def test_without_a_key_nothing_opens(wrong: str) -> None:
     for answer in post(GUARDED, WRONG[wrong]):
         assert answer.status_code == 401, answer.url
         assert answer.json() == {"detail": "an API key is needed: send it as X-API-Key"}
+        assert answer.headers["www-authenticate"] == "apikey"
 
 
 def test_without_keys_it_is_open() -> None:
@@ -107,12 +108,22 @@ def test_keys_of_the_settings_hold_on_a_server(site: Site) -> None:
             assert answer.status_code == status
 
 
-@pytest.mark.parametrize("path", ["/stats", "/metrics", "/healthz", "/readyz", "/openapi.json"])
-def test_what_only_tells_needs_no_key(site: Site, path: str) -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs"])
+def test_what_tells_nothing_of_clients_needs_no_key(site: Site, path: str) -> None:
     """Nor does the WebSocket."""
     assert site.http.get(path).status_code == 200
     with site.client("alice"):
         pass
+
+
+def test_stats_need_a_key_unless_they_were_opened(site: Site) -> None:
+    """By a setting."""
+    for path in ("/stats", "/metrics"):
+        assert site.http.get(path).status_code == 401
+        assert site.http.get(path, headers={"X-API-Key": "one"}).status_code == 200
+    with serving(api_keys="one", open_stats=True) as open_site:
+        for path in ("/stats", "/metrics"):
+            assert open_site.http.get(path).status_code == 200
 
 
 def test_keys_are_said_to_be_there() -> None:

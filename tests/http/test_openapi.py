@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
+import schemathesis
 from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import content_type_conformance, not_a_server_error, status_code_conformance
 
 from hubbub import __version__
 from hubbub.http.api import METHODS
@@ -12,7 +16,7 @@ from hubbub.server import build_app
 from hubbub.settings import Settings
 
 from ..hub.inprocess import a_hub, run
-from .sites import api_of, app_of
+from .sites import api_of, app_of, serving
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +121,51 @@ def test_two_hubs_in_one_app_are_described_apart() -> None:
         app.include_router(hub.router, prefix=name)
     paths = app.openapi()["paths"]
     assert {"/a/api/publish", "/b/api/publish"} <= set(paths)
+
+
+@pytest.mark.parametrize("path", ["/stats", "/broadcast", "/notify/{client_id}", "/metrics", "/api/publish"])
+def test_what_needs_a_key_says_so(document: dict[str, Any], path: str) -> None:
+    """By the names of the two ways, of which one is enough."""
+    [described] = document["paths"][path].values()
+    assert described["security"] == [{"ApiKey": []}, {"Token": []}]
+    assert {"401", "403", "503"} <= set(described["responses"])
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["ApiKey"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    assert schemes["Token"] == {"type": "http", "scheme": "bearer"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_what_needs_none_says_nothing_of_it(document: dict[str, Any], path: str) -> None:
+    """A probe has no key."""
+    assert "security" not in document["paths"][path]["get"]
+
+
+def test_no_request_after_the_description_upsets_the_server() -> None:
+    """Neither those that fit it nor those that break it: every answer is one that is described."""
+    key = {"X-API-Key": "secret"}
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance]
+    tried = set()
+    with serving(api_keys="secret", history_size=10) as site:
+        described = schemathesis.openapi.from_dict(site.http.get("/openapi.json").json())
+        described.config.update(base_url=site.url)
+        for found in described.get_all_operations():
+            operation = found.ok()
+            takes_something = bool(operation.body or operation.path_parameters)
+            for mode in GenerationMode if takes_something else [GenerationMode.POSITIVE]:
+
+                @given(case=operation.as_strategy(generation_mode=mode))
+                @settings(
+                    max_examples=6 if takes_something else 1,
+                    deadline=None,
+                    database=None,
+                    derandomize=True,
+                    suppress_health_check=list(HealthCheck),
+                    phases=[Phase.generate],
+                )
+                def ask(case: Case) -> None:
+                    answer = case.call(headers=key)
+                    tried.add((case.operation.label, answer.status_code))
+                    case.validate_response(answer, checks=checks)
+
+                ask()
+    assert {("POST /api/publish", 200), ("POST /api/publish", 400), ("GET /stats", 200)} <= tried

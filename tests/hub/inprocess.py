@@ -59,7 +59,7 @@ async def settled() -> None:
 class Client:
     """A client and its transport in one: it remembers every message, and whether it is being read from."""
 
-    def __init__(self, hub: Hub, admission: Admission, address: str = "") -> None:
+    def __init__(self, hub: Hub, admission: Admission) -> None:
         self.messages: list[JsonMessage] = []
         self.writes: list[bytes] = []
         self.closed: CloseReason | None = None
@@ -67,9 +67,7 @@ class Client:
         self._unheard: asyncio.Queue[JsonMessage] = asyncio.Queue()
         self._ids = itertools.count(1)
         protocol, _ = choose(())
-        self.connection = hub.connections.attach(
-            self, protocol, websocket_format(protocol), admission, address
-        )
+        self.connection = hub.connections.attach(self, protocol, websocket_format(protocol), admission)
 
     # What a hub needs of a transport.
 
@@ -144,9 +142,8 @@ async def enter(hub: Hub, client_id: str | None = "alice", *, path: str = "", **
 async def arrive(hub: Hub, client_id: str | None = "alice", *, path: str = "", **request: Any) -> Client:
     """A client that was let in; whether it is greeted is another matter."""
     path = path or ("/ws" if client_id is None else f"/ws/{client_id}")
-    address = request.setdefault("address", "")
     admission = await hub.connections.admit(ConnectRequest(client_id=client_id, path=path, **request))
-    return Client(hub, admission, address)
+    return Client(hub, admission)
 
 
 async def speaker(hub: Hub, client_id: str | None = "alice", **request: Any) -> Client:
@@ -164,8 +161,8 @@ async def running(hub: Hub | None = None, **settings: Any) -> AsyncIterator[Hub]
 
 
 def a_hub(broker: str = "memory://", **settings: Any) -> Hub:
-    """A hub; settings are those of `Options`, `namespaces`, or those of the default `Namespace`."""
-    own = {name: settings.pop(name) for name in ("namespaces",) if name in settings}
+    """A hub; settings are those of `Options`, `namespaces`, `auth`, or those of the default `Namespace`."""
+    own = {name: settings.pop(name) for name in ("namespaces", "auth") if name in settings}
     options = {name: settings.pop(name) for name in Options.__dataclass_fields__ if name in settings}
     return Hub(broker, default_namespace=Namespace(**settings), options=Options(**options), **own)
 

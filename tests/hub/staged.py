@@ -91,6 +91,8 @@ class Stage:
 class StagedBroker(MemoryBroker):
     """The memory broker, on a stage."""
 
+    remote = True
+
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.stage = stage

@@ -53,8 +53,11 @@ def as_written(value: Any) -> Any:
 
 
 def command_as_written(command: Command) -> dict[str, Any]:
-    """A command with the name of its class."""
-    return {"type": type(command).__name__, **as_written(command)}
+    """A command with the name of its class. A token that is none is left out: vectors are older."""
+    fields = as_written(command)
+    if not fields.get("token"):
+        fields.pop("token", None)
+    return {"type": type(command).__name__, **fields}
 
 
 def message(written: dict[str, Any]) -> Message:

@@ -7,12 +7,16 @@ from typing import get_args
 import pytest
 from msgspec import Struct
 
-from hubbub.core.channels import MAX_NAME_BYTES, SlowPolicy
-from hubbub.core.codes import CLOSE_REASONS, ERRORS, STALE, CloseReason, Error
+from hubbub.auth.reading import MOST_GROUPS
+from hubbub.auth.tokens import MOST_BYTES
+from hubbub.core.channels import MAX_NAME_BYTES, Namespace, SlowPolicy
+from hubbub.core.codes import CLOSE_REASONS, ERRORS, EXPIRED_TOKEN, STALE, CloseReason, Error
 from hubbub.core.departures import LISTED
+from hubbub.core.grants import ACTIONS, MOST_PATTERNS, Action, Who
 from hubbub.core.messages import Command, Connect, Message
 from hubbub.core.session import Limits
 from hubbub.hub import Options
+from hubbub.hub.gate import BEARER
 from hubbub.protocols.base import PROTOCOLS
 from hubbub.protocols.native import MAX_HISTORY, MAX_ID_BYTES, NativeJson
 from hubbub.transports.frames import COMPRESS_FROM, PING
@@ -153,11 +157,42 @@ def test_no_code_is_described_that_does_not_exist() -> None:
         ("`limit` of `history`", MAX_HISTORY),
         ("an `rpc_result`", Options().max_rpc_bytes),
         ("waiting for a slow client", Options().outbox_bytes),
+        ("messages of one connection", Options().messages_per_second),
+        ("messages of one connection", Options().messages_burst),
+        ("their bytes, inflated", Options().bytes_per_second),
+        ("their bytes, inflated", Options().bytes_burst),
+        ("a token", MOST_BYTES),
+        ("patterns in a token", MOST_PATTERNS),
+        ("groups in a token", MOST_GROUPS),
+        ("connections of one user", Options().connections_per_user),
+        ("connections of one address", Options().connections_per_address),
+        ("connections", Options().max_connections),
+        ("new connections", Options().arrivals_per_second),
+        ("new connections", Options().arrivals_burst),
     ],
 )
-def test_the_limits_are_those_of_the_code(row: str, limit: int) -> None:
+def test_the_limits_are_those_of_the_code(row: str, limit: float) -> None:
     """With the values they have unless changed."""
-    assert re.search(rf"\b{limit}\b", row_of(SECTIONS["Limits"], row)[1])
+    assert re.search(rf"\b{limit:.0f}\b", row_of(SECTIONS["Limits"], row)[1])
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_action_is_described(action: Action) -> None:
+    """With those to whom it is left unless somebody says otherwise."""
+    assert row_of(SECTIONS["Permissions"], f"`{action}`")[2] == Namespace().who_may(action)
+
+
+@pytest.mark.parametrize("who", Who)
+def test_all_to_whom_an_action_can_be_left_are_described(who: Who) -> None:
+    """In a table of their own."""
+    assert row_of(SECTIONS["Permissions"], f"`{who}`")[1]
+
+
+def test_the_example_of_grants_is_one() -> None:
+    """Its patterns and actions are such that a token may have them."""
+    [example] = re.findall(r"such as `(\{.+?\})`;", SECTIONS["Permissions"])
+
+    assert set().union(*json.loads(example).values()) <= ACTIONS
 
 
 @pytest.mark.parametrize(
@@ -172,6 +207,9 @@ def test_the_limits_are_those_of_the_code(row: str, limit: int) -> None:
         ("How a connection ends", f"waits {Options().close_timeout:g} seconds for the answer"),
         ("Errors", f"after {Limits().errors} without a good one"),
         ("Frames and compression", f"of {COMPRESS_FROM} bytes and more"),
+        ("Tokens", f"hubbub.v1, {BEARER}<token>`"),
+        ("Tokens", f"from then on, for {Options().expiry_grace:g} seconds"),
+        ("Tokens", f"the connection is closed with {EXPIRED_TOKEN.code};"),
         *(("Slow clients", f"| `{policy}` |") for policy in SlowPolicy),
     ],
 )

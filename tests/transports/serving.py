@@ -69,9 +69,8 @@ class Running:
         return self.do(looked())
 
 
-def build_app(options: Options) -> tuple[FastAPI, Hub]:
+def build_app(hub: Hub) -> FastAPI:
     """An app that embeds a hub beside a WebSocket route of its own."""
-    hub = Hub(namespaces=NAMESPACES, options=options)
     app = FastAPI(lifespan=hub.lifespan)
     app.include_router(hub.router)
 
@@ -81,13 +80,16 @@ def build_app(options: Options) -> tuple[FastAPI, Hub]:
         await websocket.send_text(f"{word} {await websocket.receive_text()}")
         await websocket.close()
 
-    return app, hub
+    return app
 
 
 @contextmanager
-def serving(kind: str, options: Options | None = None, **settings: Any) -> Iterator[Running]:
+def serving(
+    kind: str, options: Options | None = None, *, hub: Hub | None = None, **settings: Any
+) -> Iterator[Running]:
     """A server of this kind on a free port; it is stopped at the end, and must stop in time."""
-    app, hub = build_app(options or Options())
+    hub = hub or Hub(namespaces=NAMESPACES, options=options or Options())
+    app = build_app(hub)
     own = Settings(port=0, handshake_timeout=hub.options.handshake_timeout, log_level="warning", **settings)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]

@@ -243,7 +243,7 @@ def test_a_second_request_on_the_same_connection_has_its_deadline_too() -> None:
 
 
 def test_large_heads_are_refused(fast: Running) -> None:
-    """431 past 64 KiB of headers."""
+    """431 past 16 KiB of headers."""
     raw = RawClient(fast)
     raw.socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
     for number in range(20):

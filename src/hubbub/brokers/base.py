@@ -77,6 +77,9 @@ class Broker(Protocol):
     within a bounded time.
     """
 
+    remote: bool
+    """Whether calls leave this process, and other nodes may be there."""
+
     async def start(self, sink: Sink, node_id: str) -> None:
         """Connect; deliveries to `sink` begin. `node_id` names this node to the others."""
 
@@ -115,6 +118,12 @@ class Broker(Protocol):
 
     async def deserted(self, channels: Collection[str]) -> list[str]:
         """Those of the channels that no node listens to. Of nodes that ask within a second, one is told."""
+
+    async def occupancy(self, channel: str) -> int:
+        """1 where somebody, on any node, listens to the channel now and -1 where nobody does any longer.
+
+        Of all nodes that ask, one is told of each change; 0 where there is none to tell.
+        """
 
     async def ping(self) -> None:
         """Return when a message has made the way through the broker and back."""

@@ -19,10 +19,13 @@ SWEEP_INTERVAL = 10.0
 class MemoryBroker:
     """Keeps history in this process and delivers to its one node."""
 
+    remote = False
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sink: Sink | None = None
         self._subscribed: set[str] = set()
+        self._occupied: set[str] = set()
         self._streams: dict[str, Stream] = {}
         self._used: dict[str, float] = {}
         self._results: dict[tuple[str, str], tuple[float, Position | None]] = {}
@@ -34,6 +37,7 @@ class MemoryBroker:
     async def stop(self) -> None:
         self._sink = None
         self._subscribed.clear()
+        self._occupied.clear()
 
     async def subscribe(self, channel: str) -> None:
         self._subscribed.add(channel)
@@ -90,6 +94,11 @@ class MemoryBroker:
 
     async def deserted(self, channels: Collection[str]) -> list[str]:
         return [channel for channel in channels if channel not in self._subscribed]
+
+    async def occupancy(self, channel: str) -> int:
+        before, now = channel in self._occupied, channel in self._subscribed
+        (self._occupied.add if now else self._occupied.discard)(channel)
+        return now - before
 
     async def ping(self) -> None:
         return None

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 
 import hubbub
-from hubbub.cli.ends import NeedsKey, NotReachable, SaidNo, WrongUsage
+from hubbub.cli.ends import LacksRight, NeedsKey, NotReachable, SaidNo, WrongUsage
 from hubbub.client import InvalidURLError
 from hubbub.client.address import Address
 
@@ -82,6 +82,8 @@ class Api:
                 if self._has_key
                 else "the server wants an API key; give --api-key or HUBBUB_API_KEY"
             )
+        if response.status_code == httpx.codes.FORBIDDEN:
+            raise LacksRight(f"{self._refusal(response, answer)}; give another --api-key")
         if response.is_success and answer is not None:
             return answer
         raise SaidNo(self._refusal(response, answer))

@@ -73,6 +73,26 @@ COMMANDS: Final = {
         ),
     ),
     "stats": Command("hubbub.cli.stats:stats", ends.HELP),
+    "check-config": Command(
+        "hubbub.cli.checking:check_config",
+        _paragraphs(
+            _examples("hubbub check-config", "hubbub check-config --host 0.0.0.0 --json"),
+            "Exit codes: 0 it can be served, 1 `hubbub serve` would refuse it, 2 wrong usage.",
+        ),
+    ),
+    "token": Command(
+        "hubbub.cli.token:app",
+        _paragraphs(
+            _examples(
+                "export HUBBUB_TOKEN_SECRET=$(hubbub token secret)",
+                "hubbub token make --sub alice --channel 'orders:*=join,history'",
+                "hubbub token inspect eyJhbGciOi...",
+                "hubbub token key-pair --out tokens",
+                "hubbub token api-key --name shop --allow publish --channels 'orders:*'",
+            ),
+            ends.HELP,
+        ),
+    ),
     "version": Command("hubbub.cli.version:version"),
 }
 
@@ -118,13 +138,17 @@ def _build(arguments: Sequence[str]) -> typer.Typer:
     meant = arguments[0] if arguments else ""
     for name in [meant] if meant in COMMANDS else COMMANDS:
         command = COMMANDS[name]
-        app.command(name, epilog=command.epilog)(_load(command.function))
+        loaded = _load(command.function)
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name, epilog=command.epilog)
+        else:
+            app.command(name, epilog=command.epilog)(loaded)
     return app
 
 
-def _load(function: str) -> Callable[..., Any]:
+def _load(function: str) -> Callable[..., Any] | typer.Typer:
     module, _, name = function.partition(":")
-    loaded: Callable[..., Any] = getattr(import_module(module), name)
+    loaded: Callable[..., Any] | typer.Typer = getattr(import_module(module), name)
     return loaded
 
 

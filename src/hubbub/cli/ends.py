@@ -35,6 +35,10 @@ class NeedsKey(SaidNo):
     """The server opens this only with an API key."""
 
 
+class LacksRight(SaidNo):
+    """The API key is known, and does not open this."""
+
+
 class WrongUsage(Ended):
     """What was asked for makes no sense; asking again the same way never helps."""
 

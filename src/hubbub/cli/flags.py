@@ -96,8 +96,15 @@ def setting_label(name: str, flags: Iterable[str]) -> str:
 
 def _sentence(error: Mapping[str, Any], flags: Iterable[str]) -> str:
     name = str(error["loc"][0])
-    wanted = _wanted(Settings.model_fields[name]) or str(error["msg"])
-    return f"{setting_label(name, flags)} is {error['input']!r}; give {wanted}"
+    field = Settings.model_fields[name]
+    wanted = _wanted(field)
+    shown = repr(error["input"]) if field.repr else "not good"  # a secret is nothing for a terminal
+    return f"{setting_label(name, flags)} is {shown}; {f'give {wanted}' if wanted else _said(error)}"
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """What the setting itself says of a value, without pydantic's preface."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _wanted(field: FieldInfo) -> str:

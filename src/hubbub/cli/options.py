@@ -13,3 +13,19 @@ ApiKey = Annotated[
         "--api-key", metavar="KEY", envvar="HUBBUB_API_KEY", help="Key of the server API, where it needs one."
     ),
 ]
+Secret = Annotated[
+    str | None,
+    typer.Option(
+        "--secret",
+        metavar="SECRET",
+        envvar="HUBBUB_TOKEN_SECRET",
+        show_envvar=True,
+        help="What tokens are signed with (HS256). Others on this machine can see it as an argument.",
+    ),
+]
+KeyFile = Annotated[
+    str | None, typer.Option("--key", metavar="FILE", help="A file with a key instead (PEM or JWK).")
+]
+Algorithm = Annotated[
+    str, typer.Option("--algorithm", metavar="ALG", help="The signature's, where the key leaves a choice.")
+]

@@ -19,6 +19,7 @@ OF_THE_SERVER: Final = frozenset(
         "tls_cert",
         "tls_key",
         "handshake_timeout",
+        "max_head_bytes",
         "compression",
         "log_level",
         "access_log",

@@ -22,7 +22,16 @@ from hubbub.cli.ends import SaidNo, WrongUsage
 from hubbub.cli.output import complain, console
 from hubbub.cli.target import load
 from hubbub.hub import Hub
-from hubbub.server import CannotServe, Server, build_app, check_broker, check_exposure, find_doors, listen
+from hubbub.server import (
+    CannotServe,
+    Server,
+    build_app,
+    check_app_exposure,
+    check_broker,
+    check_exposure,
+    find_doors,
+    listen,
+)
 from hubbub.settings import Settings
 from hubbub.transports.handshake import Doors
 
@@ -33,7 +42,6 @@ AMISS: Final = "amiss"
 def run(settings: Settings, target: str | None, *, broker_label: str) -> None:
     """Serve the standalone app, or the app that `target` names, in this process until a signal ends it."""
     with in_one_line(settings, broker_label):
-        check_exposure(settings)
         check_tls(settings)
         app = open_app(settings, target)
         listener = listen(settings.host, settings.port)
@@ -54,9 +62,12 @@ def in_one_line(settings: Settings, broker_label: str) -> Iterator[None]:
 
 
 def open_app(settings: Settings, target: str | None) -> Any:
-    """The standalone app, or the one that `target` names."""
+    """The standalone app, or the one that `target` names. Raises what `in_one_line` says."""
     if target is not None:
-        return load(target)
+        app = load(target)
+        check_app_exposure(settings, app)
+        return app
+    check_exposure(settings)
     check_broker(settings)
     return build_app(settings)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 import typer
 
-from hubbub.cli.ends import NeedsKey, NotReachable
+from hubbub.cli.ends import LacksRight, NeedsKey, NotReachable
 from hubbub.cli.options import DEFAULT_URL, ApiKey, Url
 from hubbub.cli.output import complain, console, printable, write_line
 
@@ -43,7 +43,7 @@ def stats(
 def look(api: "Api") -> Stats:
     """The server's stats, and the members of its groups where the server tells them."""
     answer = api.stats()
-    with contextlib.suppress(NeedsKey):
+    with contextlib.suppress(NeedsKey, LacksRight):
         channels = api.call("channels", {})["channels"]
         answer["groups"] = {name: channel["num_clients"] for name, channel in channels.items()}
     return answer
@@ -102,7 +102,7 @@ def table(stats: Stats) -> "Table":
     groups: dict[str, int] | None = stats.get("groups")
     if groups is None:
         grid.add_row("", "")
-        grid.add_row("biggest groups", "shown with --api-key")
+        grid.add_row("biggest groups", "shown with an --api-key that opens channels")
     elif groups:
         grid.add_row("", "")
         grid.add_row("biggest groups", "members", style="bold")

@@ -16,15 +16,18 @@ from hubbub.cli.ends import NotReachable, SaidNo, WrongUsage
 from hubbub.cli.options import DEFAULT_URL, Url
 from hubbub.cli.output import complain, console, printable, write_line
 from hubbub.client import (
+    BadTokenError,
     ConnectError,
     ConnectTimeoutError,
     InvalidURLError,
     Message,
+    RefusedError,
     UnreachableError,
     WebSocketClient,
 )
 from hubbub.core.channels import BadName
 
+UNAUTHORIZED: Final = 401
 OF_GROUPS: Final = frozenset({"chat_message", "group_message"})
 FOR_ALL: Final = {
     "broadcast_message": "everybody",
@@ -44,6 +47,10 @@ def subscribe(
     client_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Connect under this id; the server makes one otherwise.")
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar="HUBBUB_TOKEN", help="Says who this client is, where asked."),
+    ] = None,
     count: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop after so many messages.")
     ] = None,
@@ -62,17 +69,18 @@ def subscribe(
     show = show_json if as_json or not sys.stdout.isatty() else pretty_printer()
     _report_on_stderr()
     try:
-        client = WebSocketClient(url, client_id)
+        client = WebSocketClient(url, client_id, token=token or None)
         subscription = Subscription(client, groups, show, count=count, everything=everything)
         asyncio.run(_until_told_to_stop(subscription.run()))
     except asyncio.CancelledError:
         pass
-    except (InvalidURLError, BadName) as exc:
+    except (InvalidURLError, BadName, BadTokenError) as exc:
         raise WrongUsage(str(exc)) from exc
     except (UnreachableError, ConnectTimeoutError) as exc:
         raise NotReachable(str(exc)) from exc
     except ConnectError as exc:
-        raise SaidNo(str(exc)) from exc
+        wanted = isinstance(exc, RefusedError) and exc.status == UNAUTHORIZED and not token
+        raise SaidNo(f"{exc} Give --token or HUBBUB_TOKEN." if wanted else str(exc)) from exc
 
 
 async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:

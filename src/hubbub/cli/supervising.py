@@ -34,7 +34,8 @@ from hubbub.workers.supervisor import NoWorker, Supervisor
 def run_workers(settings: Settings, target: str | None, *, broker_label: str) -> None:
     """Keep `settings.workers` processes that serve the app, until a signal ends them."""
     with in_one_line(settings, broker_label), _folder() as folder:
-        check_exposure(settings)
+        if target is None:  # else it is the worker's to look into the app
+            check_exposure(settings)
         check_tls(settings)
         valkey = _meeting_point(settings, target, folder, broker_label)
         listener = listen(settings.host, settings.port)

@@ -3,6 +3,7 @@
 from hubbub.client.backoff import Backoff
 from hubbub.client.client import WebSocketClient
 from hubbub.client.errors import (
+    BadTokenError,
     ClientError,
     ConnectError,
     ConnectTimeoutError,
@@ -16,6 +17,7 @@ from hubbub.client.handlers import Handler, Message
 
 __all__ = [
     "Backoff",
+    "BadTokenError",
     "ClientError",
     "ConnectError",
     "ConnectTimeoutError",

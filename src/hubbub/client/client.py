@@ -8,10 +8,11 @@ from typing import Literal, Self, TypeVar, overload
 
 from hubbub.client.address import Address
 from hubbub.client.backoff import Backoff
-from hubbub.client.connection import Options
-from hubbub.client.errors import InvalidURLError, NotConnectedError
+from hubbub.client.connection import Options, TokenSource
+from hubbub.client.errors import BadTokenError, InvalidURLError, NotConnectedError
 from hubbub.client.handlers import Handler, Handlers, Message
 from hubbub.client.life import Life
+from hubbub.client.opening import check_token
 from hubbub.core.channels import check_group, check_name
 
 H = TypeVar("H", bound=Handler)
@@ -31,6 +32,8 @@ class WebSocketClient:
 
     server_url: where the server is, with or without its `/ws` or `/ws/{client_id}`.
     client_id: the id to connect under; without one the server makes it, and the client keeps it.
+    token: says who this client is, and goes along as `Authorization: Bearer …`; or a function, plain or
+        coroutine, that is called for one before each attempt to connect.
     ping_interval: seconds between pings; None sends none, and then a vanished server goes unnoticed.
     reconnect: come back by itself after a connection was lost.
     backoff: how long to wait before each attempt to come back.
@@ -45,6 +48,7 @@ class WebSocketClient:
         server_url: str,
         client_id: str | None = None,
         *,
+        token: str | TokenSource | None = None,
         ping_interval: float | None = 25.0,
         reconnect: bool = True,
         backoff: Backoff | None = None,
@@ -59,6 +63,8 @@ class WebSocketClient:
         self._address = Address.parse(server_url)
         if ssl is not None and not self._address.secure:
             raise InvalidURLError(f"ssl was given, but {self._address} goes without it; give a wss:// URL.")
+        if token is not None:
+            _check_alone(token, self._address, headers or {})
         self._handlers = Handlers()
         # These two come first in line: the groups are joined before any other handler hears of the greeting.
         self._handlers.add("connection_established", self._join_again)
@@ -70,6 +76,7 @@ class WebSocketClient:
             _agreed_id(self._address, client_id),
             Options(
                 headers=dict(headers or {}),
+                token=token,
                 ssl=ssl,
                 proxy=proxy,
                 max_size=max_size,
@@ -217,6 +224,16 @@ class WebSocketClient:
             return handler
 
         return decorator
+
+
+def _check_alone(token: object, address: Address, headers: Mapping[str, str]) -> None:
+    """Refuse a token beside something else that would go into the same header."""
+    if "@" in address.host:
+        raise BadTokenError("The server URL names a user and a password, and there is a token; give one.")
+    if any(name.lower() == "authorization" for name in headers):
+        raise BadTokenError("The headers have an Authorization of their own, and there is a token; give one.")
+    if isinstance(token, str):
+        check_token(token)
 
 
 def _agreed_id(address: Address, client_id: str | None) -> str | None:

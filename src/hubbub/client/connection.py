@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import logging
 import ssl as tls
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
@@ -26,12 +26,16 @@ NO_CLOSE_FRAME: Final = 1006
 MAX_RETRY_AFTER: Final = 86_400.0
 """No server may send a client away for longer than a day."""
 
+TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
+"""Called for a token before each attempt to connect."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a connection is opened and watched; times are in seconds."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
+    token: str | TokenSource | None = field(default=None, repr=False)
     ssl: tls.SSLContext | None = None
     proxy: str | Literal[True] | None = True
     max_size: int = 4 * 2**20

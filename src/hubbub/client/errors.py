@@ -4,6 +4,7 @@
 
     ClientError
     ├── InvalidURLError          yours: the server URL is not one                       (a ValueError)
+    ├── BadTokenError            yours: the token cannot be sent                        (a ValueError)
     ├── NotConnectedError        nobody's: there is no connection to send on            (a ConnectionError)
     └── ConnectError             theirs: no connection came about                       (a ConnectionError)
         ├── UnreachableError     the network's: no such host, refused, TLS, proxy
@@ -21,6 +22,10 @@ class ClientError(Exception):
 
 class InvalidURLError(ClientError, ValueError):
     """The server URL is not one; the sentence says what would be right."""
+
+
+class BadTokenError(ClientError, ValueError):
+    """The token cannot be sent; the sentence says why, and does not repeat it."""
 
 
 class NotConnectedError(ClientError, ConnectionError):

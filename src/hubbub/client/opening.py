@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -18,6 +19,7 @@ import hubbub
 from hubbub.client.address import Address
 from hubbub.client.connection import Connection, End, Options, decode, seconds
 from hubbub.client.errors import (
+    BadTokenError,
     ConnectError,
     ConnectTimeoutError,
     NotHubbubError,
@@ -51,10 +53,11 @@ async def open_connection(address: Address, client_id: str | None, options: Opti
 
 async def _open_socket(address: Address, client_id: str | None, options: Options) -> ClientConnection:
     extra: dict[str, Any] = {} if options.ssl is None else {"ssl": options.ssl}
+    headers = await _headers(options)
     try:
         return await connect(
             address.url(client_id),
-            additional_headers=options.headers,
+            additional_headers=headers,
             user_agent_header=f"hubbub/{hubbub.__version__}",
             # Small messages gain nothing from deflate, and it costs memory on both sides.
             compression=None,
@@ -80,6 +83,25 @@ async def _open_socket(address: Address, client_id: str | None, options: Options
         raise NotHubbubError(f"{address} does not answer like a WebSocket server: {exc}.") from exc
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that no resolver takes
         raise UnreachableError(f"Nothing can be reached at {address}: {exc}. Is the server running?") from exc
+
+
+async def _headers(options: Options) -> Mapping[str, str]:
+    """The handshake's headers, with the token of this moment."""
+    token = options.token
+    if callable(token):
+        try:
+            given = token()
+            token = given if isinstance(given, str) else await given
+            check_token(token)
+        except Exception as exc:  # whatever it is, the next attempt may fare better
+            raise ConnectError(f"No token could be had: {type(exc).__name__}: {exc}.") from exc
+    return {**options.headers, "Authorization": f"Bearer {token}"} if token else options.headers
+
+
+def check_token(token: str) -> None:
+    """Raise `BadTokenError` for a token that no header can carry."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise BadTokenError("The token holds a character that no HTTP header can carry.")
 
 
 def _status_error(address: Address, exc: InvalidStatus) -> ConnectError:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from hubbub.core.grants import Action, Who
+
 MAX_NAME_BYTES: Final = 255
 # C0 and C1 controls, line and paragraph separators, and lone surrogates that no UTF-8 can carry.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -67,6 +69,8 @@ class Namespace:
     presence: keep who is in each channel.
     join_leave: tell members when somebody joins or leaves.
     slow_policy: what happens to a connection that cannot keep up.
+    join, publish, see_presence, see_history: to which clients the action is left ("everyone", "members" who
+        have joined, those whose "token" grants it, or "nobody").
     """
 
     history_size: int = 0
@@ -74,6 +78,10 @@ class Namespace:
     presence: bool = True
     join_leave: bool = False
     slow_policy: SlowPolicy = SlowPolicy.DISCONNECT
+    join: Who = Who.EVERYONE
+    publish: Who = Who.EVERYONE
+    see_presence: Who = Who.MEMBERS
+    see_history: Who = Who.MEMBERS
 
     def __post_init__(self) -> None:
         if self.history_size < 0:
@@ -83,6 +91,25 @@ class Namespace:
         if self.slow_policy not in list(SlowPolicy):
             raise ValueError(f"slow_policy is {self.slow_policy!r}; give one of {', '.join(SlowPolicy)}")
         object.__setattr__(self, "slow_policy", SlowPolicy(self.slow_policy))
+        for action in ("join", "publish", "see_presence", "see_history"):
+            who = getattr(self, action)
+            if who not in list(Who) or (action == "join" and who == Who.MEMBERS):
+                raise ValueError(
+                    f"{action} is {who!r}; give one of {', '.join(Who)}, and for join not members"
+                )
+            object.__setattr__(self, action, Who(who))
+
+    def who_may(self, action: Action) -> Who:
+        """To whom an action is left."""
+        match action:
+            case Action.JOIN:
+                return self.join
+            case Action.PUBLISH:
+                return self.publish
+            case Action.PRESENCE:
+                return self.see_presence
+            case Action.HISTORY:
+                return self.see_history
 
     @property
     def has_history(self) -> bool:

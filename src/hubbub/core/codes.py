@@ -61,15 +61,18 @@ CONCURRENT: Final = Error(113, "concurrent pagination", temporary=True)
 # Close codes after which a client comes back.
 SHUTDOWN: Final = CloseReason(3001, "shutdown")
 SERVER_ERROR: Final = CloseReason(3004, "internal error")
+EXPIRED_TOKEN: Final = CloseReason(3005, "token expired")
 SLOW: Final = CloseReason(3008, "slow")
 INSUFFICIENT_STATE: Final = CloseReason(3010, "insufficient state")
 FORCE_RECONNECT: Final = CloseReason(3011, "force reconnect")
 NO_SIGN_OF_LIFE: Final = CloseReason(3012, "no sign of life")
 
 # Close codes after which a client stops.
+INVALID_TOKEN: Final = CloseReason(3500, "invalid token")
 BAD_PROTOCOL: Final = CloseReason(3501, "bad request")
 STALE: Final = CloseReason(3502, "stale")
 FORCE_DISCONNECT: Final = CloseReason(3503, "force disconnect")
+CONNECTION_LIMIT: Final = CloseReason(3504, "connection limit")
 TOO_MANY_ERRORS: Final = CloseReason(3509, "too many errors")
 
 # Faults of the WebSocket itself: RFC 6455 §7.4.1.

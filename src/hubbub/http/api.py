@@ -1,148 +1,58 @@
 """The server API: one function a method. Shapes are those that published server SDKs know.
 
 Each method takes a JSON object and answers `{"result": {…}}` or `{"error": {"code": …, "message": …}}`, both
-with HTTP 200: the request was understood. A body that is no JSON object is 400, a missing key 401.
+with HTTP 200: the request was understood. A body that is no JSON object is 400, a missing key 401, a key that
+does not open so much 403.
 """
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 from starlette.exceptions import HTTPException
 
+from hubbub.auth import NotAllowed, Rights
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.channels import BadName, check_group, check_name
 from hubbub.core.codes import CloseReason
-from hubbub.core.messages import BadCommand, Member, Position, Publication
+from hubbub.core.messages import ALL, BadCommand, Member, Publication
 from hubbub.http.body import decode_object
+from hubbub.http.requests import (
+    BatchRequest,
+    BroadcastRequest,
+    ChannelRequest,
+    ChannelsRequest,
+    ConnectionsRequest,
+    DisconnectRequest,
+    HistoryRequest,
+    InvalidateRequest,
+    NoRequest,
+    PublishRequest,
+    SubscribeRequest,
+    WhoRequest,
+)
 from hubbub.hub import Hub, Refuse
 
 BATCH_LIMIT: Final = 1000
 HISTORY_LIMIT: Final = 1000
+OF_CLIENTS: Final = ("$client:", "$user:")
+"""Begin the channels that clients listen to without joining them; others with a `$` are the server's own."""
 
 
-class _Payload(Struct, kw_only=True):
-    data: Raw | UnsetType = UNSET
-    b64data: str = ""
-    skip_history: bool = False
-    tags: dict[str, str] | None = None
-    idempotency_key: str = ""
-    key: str = ""
-    version: int = 0
-
-    def json(self) -> Raw:
-        """The data to publish, as JSON text."""
-        if self.version:
-            raise BadCommand("field `version` is not supported; leave it out", error=codes.NOT_AVAILABLE)
-        if not isinstance(self.data, UnsetType):
-            return self.data
-        if not self.b64data:
-            raise BadCommand("field `data` is missing; give any JSON")
-        try:
-            decoded = base64.b64decode(self.b64data, validate=True)
-            msgspec.json.decode(decoded)
-        except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadCommand("field `b64data` must be base64 of JSON text") from exc
-        return Raw(decoded)
-
-
-class PublishRequest(_Payload, kw_only=True):
-    """Publish into one channel."""
-
-    channel: str
-
-
-class BroadcastRequest(_Payload, kw_only=True):
-    """Publish the same into several channels."""
-
-    channels: list[str]
-
-
-class WhoRequest(Struct, kw_only=True):
-    """Names connections by user, or by client id or connection id (`client`); at least one."""
-
-    user: str = ""
-    client: str = ""
-    session: str = ""
-
-    def who(self) -> dict[str, str]:
-        """As arguments for the hub."""
-        if self.session:
-            # Passed over in silence, it would reach more connections than were meant.
-            raise BadCommand("field `session` is not supported; name a `client`", error=codes.NOT_AVAILABLE)
-        if not self.user and not self.client:
-            raise BadCommand("fields `user` and `client` are both missing; give one")
-        return {"user": self.user, "client": self.client}
-
-
-class SubscribeRequest(WhoRequest, kw_only=True):
-    """Put connections into a channel, or take them out."""
-
-    channel: str
-
-
-class DisconnectReason(Struct):
-    """The close code and reason a client sees."""
-
-    code: int
-    reason: str = ""
-
-
-class DisconnectRequest(WhoRequest, kw_only=True):
-    """Close connections."""
-
-    disconnect: DisconnectReason | None = None
-    whitelist: list[str] = []
-
-
-class ChannelRequest(Struct):
-    """Names one channel."""
-
-    channel: str
-
-
-class HistoryRequest(Struct):
-    """Read a channel's history; `limit` 0 for the position alone, -1 for as many as one answer holds."""
-
-    channel: str
-    limit: int = 0
-    since: Position | None = None
-    reverse: bool = False
-
-
-class ChannelsRequest(Struct):
-    """List channels with members by glob pattern."""
-
-    pattern: str = "*"
-
-
-class NoRequest(Struct):
-    """Takes nothing."""
-
-
-class ConnectionsRequest(Struct):
-    """List connections of one user, of one client, or all."""
-
-    user: str = ""
-    client: str = ""
-
-
-class BatchRequest(Struct):
-    """Several methods in one request, answered in order."""
-
-    commands: list[dict[str, Raw]]
-    parallel: bool = False
+def check_channel(channel: str) -> None:
+    """Refuse a channel that is not legal, or that the server keeps to itself. Raises `BadName`."""
+    check_name(channel, "field `channel`")
+    if channel[0] == "$" and channel != ALL and not channel.startswith(OF_CLIENTS):
+        raise BadName("field `channel` begins with '$', which is reserved; choose another first character")
 
 
 async def publish(hub: Hub, request: PublishRequest) -> dict[str, Any]:
     """Publish into one channel; the result is its position, empty without history."""
-    check_name(request.channel, "field `channel`")
+    check_channel(request.channel)
     position = await hub.publish_raw(
         request.channel,
         request.json(),
@@ -205,6 +115,14 @@ async def refresh(hub: Hub, request: WhoRequest) -> dict[str, Any]:
     raise BadCommand("connections do not expire here", error=codes.NOT_AVAILABLE)
 
 
+async def invalidate(hub: Hub, request: InvalidateRequest) -> dict[str, Any]:
+    """Take their worth from tokens, and close the connections that came in with them."""
+    if not request.user and not request.token_id and request.issued_before is None:
+        raise BadCommand("fields `user`, `token_id` and `issued_before` are all missing; give one")
+    await hub.invalidate(user=request.user, token_id=request.token_id, issued_before=request.issued_before)
+    return {}
+
+
 async def presence(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
     """Who is in a channel, by connection id."""
     check_group(request.channel, "field `channel`")
@@ -227,7 +145,7 @@ async def presence_stats(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
 
 async def history(hub: Hub, request: HistoryRequest) -> dict[str, Any]:
     """Publications of a channel and the position of the newest."""
-    check_name(request.channel, "field `channel`")
+    check_channel(request.channel)
     if not -1 <= request.limit <= HISTORY_LIMIT:
         raise BadCommand(f"field `limit` is {request.limit}; give -1 to {HISTORY_LIMIT}")
     limit = HISTORY_LIMIT if request.limit == -1 else request.limit
@@ -252,7 +170,7 @@ def _publication(publication: Publication) -> dict[str, Any]:
 
 async def history_remove(hub: Hub, request: ChannelRequest) -> dict[str, Any]:
     """Let go of a channel's publications."""
-    check_name(request.channel, "field `channel`")
+    check_channel(request.channel)
     await hub.broker.remove_history(request.channel)
     return {}
 
@@ -287,7 +205,7 @@ async def connections(hub: Hub, request: ConnectionsRequest) -> dict[str, Any]:
     return {"connections": await hub.cluster.connections(request.client, request.user)}
 
 
-async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:
+async def batch(hub: Hub, request: BatchRequest, rights: Rights) -> dict[str, Any]:
     """Several methods at once; replies stand in the order of the commands."""
     if len(request.commands) > BATCH_LIMIT:
         raise BadCommand(f"field `commands` holds {len(request.commands)}; send at most {BATCH_LIMIT}")
@@ -299,7 +217,9 @@ async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:
         if name not in METHODS or name == "batch":
             return error_answer(codes.METHOD_NOT_FOUND, f"no method {name[:60]!r} in a batch")
         try:
-            reply = await call(hub, name, body)
+            reply = await call(hub, name, body, rights)
+        except NotAllowed as exc:
+            reply = error_answer(codes.PERMISSION_DENIED, str(exc))
         except HTTPException as exc:
             reply = error_answer(codes.BAD_REQUEST, f"{name}: {exc.detail}")
         return {name: reply["result"]} if "result" in reply else reply
@@ -309,42 +229,80 @@ async def batch(hub: Hub, request: BatchRequest) -> dict[str, Any]:
     return {"replies": [await one(command) for command in request.commands]}
 
 
+def _none(request: Any) -> Iterable[str]:
+    return ()
+
+
+def _one(request: Any) -> Iterable[str]:
+    return (request.channel,)
+
+
+def _several(request: BroadcastRequest) -> Iterable[str]:
+    return request.channels
+
+
+def _narrow_channels(result: dict[str, Any], rights: Rights) -> None:
+    shown = result["channels"]
+    result["channels"] = {name: shown[name] for name in shown if rights.reaches("channels", name)}
+
+
+def _narrow_connections(result: dict[str, Any], rights: Rights) -> None:
+    for connection in result["connections"].values():
+        channels = connection["channels"]
+        connection["channels"] = [name for name in channels if rights.reaches("channels", name)]
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method: what it takes and what performs it."""
+    """One method: what it takes and what performs it.
+
+    channels: those that a request is about. narrow: takes from a result what the caller has no right to see.
+    """
 
     request: type[Struct]
-    perform: Callable[[Hub, Any], Awaitable[dict[str, Any]]]
+    perform: Callable[..., Awaitable[dict[str, Any]]]
+    channels: Callable[[Any], Iterable[str]] = _none
+    narrow: Callable[[dict[str, Any], Rights], None] | None = None
 
 
 METHODS: Final = {
-    "publish": Method(PublishRequest, publish),
-    "broadcast": Method(BroadcastRequest, broadcast),
-    "subscribe": Method(SubscribeRequest, subscribe),
-    "unsubscribe": Method(SubscribeRequest, unsubscribe),
+    "publish": Method(PublishRequest, publish, _one),
+    "broadcast": Method(BroadcastRequest, broadcast, _several),
+    "subscribe": Method(SubscribeRequest, subscribe, _one),
+    "unsubscribe": Method(SubscribeRequest, unsubscribe, _one),
     "disconnect": Method(DisconnectRequest, disconnect),
     "refresh": Method(WhoRequest, refresh),
-    "presence": Method(ChannelRequest, presence),
-    "presence_stats": Method(ChannelRequest, presence_stats),
-    "history": Method(HistoryRequest, history),
-    "history_remove": Method(ChannelRequest, history_remove),
-    "channels": Method(ChannelsRequest, channels),
+    "invalidate": Method(InvalidateRequest, invalidate),
+    "presence": Method(ChannelRequest, presence, _one),
+    "presence_stats": Method(ChannelRequest, presence_stats, _one),
+    "history": Method(HistoryRequest, history, _one),
+    "history_remove": Method(ChannelRequest, history_remove, _one),
+    "channels": Method(ChannelsRequest, channels, narrow=_narrow_channels),
     "info": Method(NoRequest, info),
-    "connections": Method(ConnectionsRequest, connections),
+    "connections": Method(ConnectionsRequest, connections, narrow=_narrow_connections),
     "batch": Method(BatchRequest, batch),
 }
 
 
-async def call(hub: Hub, name: str, body: bytes | Raw) -> dict[str, Any]:
-    """Perform one method on a JSON object; what does not fit is an error answer."""
+async def call(hub: Hub, name: str, body: bytes | Raw, rights: Rights) -> dict[str, Any]:
+    """Perform one method on a JSON object; what does not fit is an error answer. Raises `NotAllowed`."""
     method = METHODS[name]
+    if name != "batch":  # each of its commands is checked
+        rights.check(name)
     try:
         request = decode_object(bytes(body), method.request)
     except msgspec.ValidationError as exc:
         return error_answer(codes.BAD_REQUEST, f"{name}: {exc}")
+    if name == "batch":
+        reply = await answer(batch(hub, request, rights))
+        # A batch is no method: its replies stand at the top, as published SDKs expect.
+        replies: dict[str, Any] = reply.get("result", reply)
+        return replies
+    rights.check(name, method.channels(request))
     reply = await answer(method.perform(hub, request))
-    # A batch is no method: its replies stand at the top, as published SDKs expect.
-    return reply["result"] if name == "batch" and "result" in reply else reply
+    if method.narrow is not None and "result" in reply:
+        method.narrow(reply["result"], rights)
+    return reply
 
 
 async def answer(work: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response, WebSocket
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from hubbub import __version__
+from hubbub.auth import NotAllowed
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.channels import BadName
-from hubbub.http import api
+from hubbub.core.messages import ALL, client_channel
+from hubbub.http import api, body
+from hubbub.http.access import REFUSALS, SECURED, authorise, forbidden
 from hubbub.http.body import read_body, read_object
 from hubbub.hub import Hub, NotStarted
 from hubbub.observability import CONTENT_TYPE
@@ -50,15 +54,19 @@ def _add_websocket(router: APIRouter, hub: Hub) -> None:
     async def without_id(websocket: WebSocket) -> None:
         await serve_websocket(hub, websocket, None)
 
+    without_id.hub = hub  # type: ignore[attr-defined]  # so that who has the app can find its hubs
     router.add_api_websocket_route("/ws/{client_id}", with_id, name=f"{socket_route(hub)}-client")
     router.add_api_websocket_route("/ws", without_id, name=socket_route(hub))
 
 
 def _add_contract(router: APIRouter, hub: Hub) -> None:
     any_object = _body({"type": "object", "additionalProperties": True})
+    guarded: dict[str, Any] = {"dependencies": SECURED, "responses": REFUSALS}
+    posted = guarded | {"responses": REFUSALS | body.REFUSALS}
 
-    @router.get("/stats", tags=["status"], summary="What is going on")
-    async def stats() -> Response:
+    @router.get("/stats", tags=["status"], summary="What is going on", **guarded)
+    async def stats(request: Request) -> Response:
+        await authorise(hub, request, "stats")
         nodes = [hub.cluster.this_node(), *hub.cluster.peers]
         return Json(
             {
@@ -75,9 +83,15 @@ def _add_contract(router: APIRouter, hub: Hub) -> None:
             }
         )
 
-    @router.post("/broadcast", tags=["publish"], summary="Send to every connection", openapi_extra=any_object)
+    @router.post(
+        "/broadcast",
+        tags=["publish"],
+        summary="Send to every connection",
+        openapi_extra=any_object,
+        **posted,
+    )
     async def broadcast(request: Request) -> Response:
-        _check_key(hub, request)
+        await authorise(hub, request, "broadcast_all", ALL)
         await _publishing(hub.broadcast(await read_object(request)))
         return Json({"status": "broadcast_sent", "timestamp": hub.timestamp()})
 
@@ -86,14 +100,22 @@ def _add_contract(router: APIRouter, hub: Hub) -> None:
         tags=["publish"],
         summary="Send to every connection of one client",
         openapi_extra=any_object,
+        **posted,
     )
     async def notify(request: Request, client_id: str) -> Response:
-        _check_key(hub, request)
+        await authorise(hub, request, "notify", client_channel(client_id))
         await _publishing(hub.notify(client_id, await read_object(request)))
         return Json({"status": "notification_sent", "client_id": client_id, "timestamp": hub.timestamp()})
 
-    @router.get("/metrics", tags=["status"], summary="Metrics in Prometheus' text format")
-    async def metrics() -> Response:
+    @router.get(
+        "/metrics",
+        tags=["status"],
+        summary="Metrics in Prometheus' text format",
+        response_class=PlainTextResponse,
+        **guarded,
+    )
+    async def metrics(request: Request) -> Response:
+        await authorise(hub, request, "metrics")
         return Response(hub.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
@@ -107,20 +129,25 @@ def _add_api(router: APIRouter, hub: Hub) -> None:
             summary=(method.perform.__doc__ or "").rstrip("."),
             name=f"api_{name}",
             openapi_extra=_body(_schema(method.request)),
+            dependencies=SECURED,
+            responses=REFUSALS | body.REFUSALS,
         )
 
     @router.post("/api/{method}", include_in_schema=False)
     async def unknown(request: Request, method: str) -> Response:
-        _check_key(hub, request)
+        await authorise(hub, request)
         sentence = f"no method {method[:60]!r}; there are {', '.join(api.METHODS)}"
         return Json(api.error_answer(codes.METHOD_NOT_FOUND, sentence), status_code=404)
 
 
 def _method_endpoint(hub: Hub, name: str) -> Any:
     async def endpoint(request: Request) -> Response:
-        _check_key(hub, request)
+        # What is called may depend on the body; what may be called at all is known before it is read.
+        rights = await authorise(hub, request, "" if name == "batch" else name)
         try:
-            return Json(await api.call(hub, name, await read_body(request)))
+            return Json(await api.call(hub, name, await read_body(request), rights))
+        except NotAllowed as exc:
+            raise forbidden(exc) from exc
         except NotStarted as exc:
             raise HTTPException(503, str(exc)) from exc
 
@@ -138,11 +165,6 @@ def _add_health(router: APIRouter, hub: Hub) -> None:
         if not_ready:
             return Json({"status": "not ready", "reason": not_ready}, status_code=503)
         return Json({"status": "ready"})
-
-
-def _check_key(hub: Hub, request: Request) -> None:
-    if not hub.api_keys.allow(request.headers):
-        raise HTTPException(401, "an API key is needed: send it as X-API-Key")
 
 
 async def _publishing(work: Any) -> None:

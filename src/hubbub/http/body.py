@@ -1,5 +1,6 @@
 """Reading JSON bodies: bounded, and with an answer that says what was wrong."""
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -7,15 +8,28 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+PATIENCE: Final = 30.0
+"""Seconds that a body may take."""
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "The body is no JSON object, or a name is not legal"},
+    408: {"description": "The body took too long"},
+    413: {"description": "The body is too large"},
+}
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body; raises 413 past `MAX_BODY_BYTES` and 400 where it is empty or not UTF-8."""
+    """The request's body; raises 400 where it is empty or not UTF-8, 408 and 413 past our bounds."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send less at a time")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    sentence = f"the body is larger than {MAX_BODY_BYTES} bytes; send less at a time"
+                    raise HTTPException(413, sentence)
+    except TimeoutError as exc:
+        sentence = f"the body took longer than {PATIENCE:g} seconds"
+        raise HTTPException(408, sentence, {"Connection": "close"}) from exc
     if not body.strip():
         raise HTTPException(400, "the body is empty; send a JSON object")
     try:

@@ -99,6 +99,8 @@ class Approach:
         """The newest that the history or the live publications have shown."""
         assert self._page is not None
         epoch = self._page.position.epoch
+        if not self._live:
+            return self._page.position
         return Position(epoch, max([self._page.position.offset, *(p.offset for p in self._of(epoch))]))
 
     def _overtaken(self) -> bool:
@@ -110,4 +112,4 @@ class Approach:
         return passed is not None and (passed.epoch != known.epoch or passed.offset > known.offset)
 
     def _of(self, epoch: str) -> list[Publication]:
-        return [publication for publication, of in self._live if of == epoch]
+        return [publication for publication, of in self._live if of == epoch] if self._live else []

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from hubbub.brokers.base import BrokerUnavailable
+from hubbub.core.messages import user_channel
 from hubbub.hub.connection import Connection
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Attendance:
 
     def doubt(self, channels: Iterable[str]) -> None:
         """Presence may have lost what was said of these: say it all again."""
-        of = self._hub.namespaces.of
-        self._untrue |= dict.fromkeys(c for c in channels if c[0] != "$" and of(c).presence)
+        self._untrue |= dict.fromkeys(c for c in channels if self._is_kept(c))
         self._begin()
 
     async def stop(self) -> None:
@@ -101,8 +101,14 @@ class Attendance:
                 self._all = True
                 await asyncio.sleep(PAUSE)
 
+    def _is_kept(self, channel: str) -> bool:
+        """Whether presence knows who is in a channel: in groups, and where users are counted."""
+        if channel[0] != "$":
+            return self._hub.namespaces.of(channel).presence
+        return channel.startswith(user_channel("")) and self._hub.options.connections_per_user > 0
+
     async def _refresh_all(self) -> None:
         hub = self._hub
-        channels = iter([c for c in hub.groups() if hub.namespaces.of(c).presence])
+        channels = iter([c for c, _ in hub.registry.channels() if self._is_kept(c)])
         while batch := list(islice(channels, BATCH)):
             self._untrue |= dict.fromkeys(await hub.presence_store.refresh(batch))

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
 from hubbub.core.codes import Error
+from hubbub.core.grants import Action
 from hubbub.core.messages import (
     Alive,
     BadCommand,
@@ -31,6 +33,7 @@ from hubbub.core.messages import (
     PresenceStatsReply,
     Publish,
     Published,
+    Refresh,
     Rpc,
     RpcReply,
     Subscribe,
@@ -38,7 +41,7 @@ from hubbub.core.messages import (
 )
 from hubbub.core.session import command_id
 from hubbub.hub.connection import Connection
-from hubbub.hub.hooks import Refuse, to_json
+from hubbub.hub.hooks import Instead, Refuse, to_json
 
 if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
@@ -81,7 +84,7 @@ class Commands:
     async def _work(self, connection: Connection, command: Command) -> None:
         """Perform a command, then whatever came in behind it, in order."""
         started = time.perf_counter()
-        await self._attempt(connection, command_id(command), self._execute(connection, command))
+        await self._attempt(connection, command_id(command), self._checked(connection, command))
         self._hub.metrics.processing.observe(time.perf_counter() - started)
         waiting, connection.waiting = connection.waiting, None
         if not connection.open:
@@ -117,12 +120,18 @@ class Commands:
     def _fail(self, connection: Connection, id: CommandId, error: Error, sentence: str = "") -> None:
         connection.send(Failed(id, error, sentence))
 
+    async def _checked(self, connection: Connection, command: Command) -> None:
+        """Carry out a command, unless the token has expired that it would be for."""
+        if not isinstance(command, Refresh | Unsubscribe):
+            self._hub.expiry.check(connection)
+        await self._execute(connection, command)
+
     def _execute(self, connection: Connection, command: Command) -> Coroutine[Any, Any, None]:
         match command:
             case Hello():
                 return self._hello(connection, command)
-            case Subscribe(id, channel, recover):
-                return self._hub.membership.join(connection, id, channel, recover)
+            case Subscribe(id, channel, recover, token):
+                return self._hub.membership.join(connection, id, channel, recover, token=token)
             case Unsubscribe(id, channel):
                 return self._hub.membership.leave(connection, id, channel)
             case Publish():
@@ -135,23 +144,32 @@ class Commands:
                 return self._history(connection, command)
             case Rpc():
                 return self._rpc(connection, command)
+            case Refresh(id, token):
+                return self._hub.expiry.refresh(connection, id, token)
             case Connect() | Ping() | Pong():
                 raise AssertionError(f"{command} is performed elsewhere")
             case _:
                 assert_never(command)
 
     async def _hello(self, connection: Connection, command: Hello) -> None:
-        if not await self._hub.connections.welcome(connection, command.id, command.recover):
+        if not await self._hub.connections.welcome(connection, command):
             return
+        for channel in connection.identity.groups:
+            if channel not in command.groups:
+                join = self._hub.membership.join(connection, None, channel, ask=False)
+                await self._attempt(connection, command.id, join, f"group {channel!r}")
         for channel, recover in command.groups.items():
             join = self._hub.membership.join(connection, None, channel, recover)
             await self._attempt(connection, command.id, join, f"group {channel!r}")
 
     async def _publish(self, connection: Connection, command: Publish) -> None:
         hub, data = self._hub, command.data
-        if hub.hooks.publish:
-            decoded = msgspec.json.decode(data)
-            await hub.hooks.allow(hub.hooks.publish, connection.describe(), command.channel, decoded)
+        hub.permits.check(connection, Action.PUBLISH, command.channel)
+        if hub.hooks.publish.find(command.channel) is not None:
+            judged = msgspec.json.decode(data)
+            said = await hub.hooks.allow(hub.hooks.publish, connection.describe(), command.channel, judged)
+            # What the hook has seen: in the text there may be a field twice, and clients may take the other.
+            data = to_json(said.data if isinstance(said, Instead) else judged)
         position = await hub.publish_raw(
             command.channel,
             data.copy(),  # else it would keep the whole frame alive
@@ -162,14 +180,17 @@ class Commands:
             connection.send(Published(command.id, command.channel, position))
 
     async def _presence(self, connection: Connection, command: GetPresence) -> None:
+        self._hub.permits.check(connection, Action.PRESENCE, command.channel)
         members = await self._hub.presence(command.channel)
         connection.send(PresenceReply(command.id, command.channel, members))
 
     async def _presence_stats(self, connection: Connection, command: GetPresenceStats) -> None:
+        self._hub.permits.check(connection, Action.PRESENCE, command.channel)
         connections, clients = await self._hub.presence_stats(command.channel)
         connection.send(PresenceStatsReply(command.id, command.channel, connections, clients))
 
     async def _history(self, connection: Connection, command: GetHistory) -> None:
+        self._hub.permits.check(connection, Action.HISTORY, command.channel)
         limit = command.limit if command.limit >= 0 else HISTORY_PAGE
         page = await self._hub.history(
             command.channel, since=command.since, limit=limit, reverse=command.reverse
@@ -177,15 +198,19 @@ class Commands:
         connection.send(HistoryReply(command.id, command.channel, page.publications, page.position))
 
     async def _rpc(self, connection: Connection, command: Rpc) -> None:
-        method = self._hub.hooks.rpc.get(command.method)
-        if method is None:
-            known = ", ".join(sorted(self._hub.hooks.rpc)) or "none is registered"
+        hooks, session = self._hub.hooks, connection.describe()
+        method, fallback = hooks.rpc.get(command.method), hooks.rpc_fallback
+        if method is not None:
+            call = method.bind(session, command.data)
+        elif fallback is not None:
+            call = partial(fallback, session, command.method, command.data)
+        else:
+            known = ", ".join(sorted(hooks.rpc)) or "none is registered"
             raise BadCommand(
                 f"rpc: field `method` is {command.method[:60]!r}; known methods: {known}",
                 error=codes.METHOD_NOT_FOUND,
             )
-        call = method.bind(connection.describe(), command.data)
-        result = to_json(await self._hub.hooks.call(call))
+        result = to_json(await hooks.call(call))
         if len(result) > self._hub.options.max_rpc_bytes:
             raise BadCommand("rpc: the result is too large", error=codes.LIMIT_EXCEEDED)
         connection.send(RpcReply(command.id, result))

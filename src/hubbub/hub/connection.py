@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hubbub.core import codes
+from hubbub.core.bucket import Bucket
 from hubbub.core.channels import SlowPolicy
 from hubbub.core.codes import CloseReason
 from hubbub.core.fanout import Encoded
-from hubbub.core.messages import Command, Disconnecting, Dropped, Failed, Member, Message
+from hubbub.core.messages import BadCommand, Command, Disconnecting, Dropped, Failed, Member, Message
 from hubbub.core.outbox import Outbox, Outcome
 from hubbub.core.session import Close, Effect, Perform, Send, Session
-from hubbub.hub.hooks import SessionInfo, to_json
+from hubbub.hub.hooks import Identity, SessionInfo, to_json
+from hubbub.hub.options import Options
 from hubbub.hub.ports import Format, Transport
 from hubbub.protocols.base import WireProtocol
 
@@ -20,6 +22,38 @@ if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
 
 logger = logging.getLogger("hubbub.connection")
+
+
+class Budget:
+    """How much a connection may send for now."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self, options: Options, now: float) -> None:
+        self._messages = self._bytes = None
+        if options.messages_per_second:
+            self._messages = Bucket(options.messages_per_second, options.messages_burst, now)
+        if options.bytes_per_second:
+            burst = max(options.bytes_burst, options.max_message_bytes)  # else some could never be sent
+            self._bytes = Bucket(options.bytes_per_second, burst, now)
+
+    def exceeded(self, size: int, now: float) -> str:
+        """Take one message of so many bytes; the limit that has no room for it, or nothing."""
+        if self._messages is not None and not self._messages.take(now):
+            return "messages_per_second"
+        if self._bytes is not None and not self._bytes.take(now, size):
+            return "bytes_per_second"
+        return ""
+
+
+def _too_fast(options: Options) -> BadCommand:
+    messages, size = options.messages_per_second, options.bytes_per_second
+    limits = [f"{messages:g} messages"] if messages else []
+    limits += [f"{size:.0f} bytes"] if size else []
+    return BadCommand(
+        f"this came too fast and was passed over; send at most {' and '.join(limits)} a second",
+        error=codes.TOO_MANY_REQUESTS,
+    )
 
 
 def _nowhere(data: bytes) -> None:
@@ -33,10 +67,12 @@ class Connection:
         "address",
         "asked_at",
         "bucket",
+        "budget",
         "closed_with",
         "format",
+        "granted",
         "hub",
-        "info",
+        "identity",
         "last_seen",
         "number",
         "outbox",
@@ -57,7 +93,7 @@ class Connection:
         *,
         number: int,
         address: str,
-        info: Any,
+        identity: Identity,
     ) -> None:
         self.hub = hub
         self.transport = transport
@@ -65,7 +101,9 @@ class Connection:
         self.format = format
         self.number = number
         self.address = address
-        self.info = info
+        self.identity = identity
+        self.granted: frozenset[str] = frozenset()
+        """Groups that a token of their own let it into, or the application; no fresh token ends that."""
         self.session = Session(hub.options.limits)
         self.write = transport.write
         self.slow = False
@@ -76,6 +114,7 @@ class Connection:
         self.last_seen = 0.0
         self.asked_at = 0.0
         self.bucket = 0
+        self.budget: Budget | None = None
 
     @property
     def id(self) -> str:
@@ -94,30 +133,43 @@ class Connection:
             connection_id=self.id,
             client_id=session.client_id,
             user=session.user,
-            info=self.info,
+            info=self.identity.info,
             address=self.address,
         )
 
     def as_member(self) -> Member:
         """This connection, as presence shows it."""
-        info = None if self.info is None else to_json(self.info)
+        info = None if self.identity.info is None else to_json(self.identity.info)
         return Member(self.session.client_id, self.session.user, info)
 
     # From the transport.
 
     def receive(self, payload: bytes, *, binary: bool = False) -> None:
         """One message came in; a text message is UTF-8."""
-        self.last_seen = self.hub.now()
-        if binary is not self.protocol.binary:
+        self.last_seen = now = self.hub.now()
+        if not self._affords(len(payload), now):
+            self.apply(self.session.fault(_too_fast(self.hub.options)))
+        elif binary is not self.protocol.binary:
             self.close(codes.UNSUPPORTED_DATA)
         elif self.waiting is not None:
             self.waiting.append(payload)
         elif self.open:
             self.hub.commands.handle(self, payload)
 
-    def seen(self) -> None:
-        """The client gave a sign of life that is no message."""
-        self.last_seen = self.hub.now()
+    def seen(self, size: int = 0) -> None:
+        """The client gave a sign of life that is no message: a control frame, or a part of a message."""
+        self.last_seen = now = self.hub.now()
+        if not self._affords(size, now):
+            self.close(codes.TOO_MANY_ERRORS)
+
+    def _affords(self, size: int, now: float) -> bool:
+        """Whether one more message of so many bytes is within the connection's limits."""
+        if self.budget is None:
+            self.budget = Budget(self.hub.options, now)
+        limit = self.budget.exceeded(size, now)
+        if limit:
+            self.hub.metrics.limited(limit)
+        return not limit
 
     def pause_writing(self) -> None:
         """The transport reports back-pressure: frames wait in an outbox from here."""

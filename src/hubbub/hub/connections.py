@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
-from hubbub.core.channels import BadName, check_client_id, check_name
 from hubbub.core.codes import CloseReason
 from hubbub.core.departures import Departures
 from hubbub.core.heartbeat import Heartbeat, Verdict
@@ -19,8 +17,8 @@ from hubbub.core.messages import (
     CommandId,
     Connect,
     Connected,
+    Hello,
     Kind,
-    Position,
     TimedOut,
     client_channel,
     shown_name,
@@ -29,6 +27,7 @@ from hubbub.core.messages import (
 from hubbub.hub.admission import Admission, own_channels
 from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
+from hubbub.hub.expiry import remaining
 from hubbub.hub.hooks import ConnectRequest, Identity, Refuse, to_json
 from hubbub.hub.ports import Format, Transport
 from hubbub.protocols.base import WireProtocol
@@ -71,9 +70,17 @@ class Connections:
         registry = self._hub.registry
         if client:
             found = registry.members(client_channel(client))
-            found = found or [c for c in registry.members(ALL) if c.id == client]
+            if client.startswith(
+                f"{self._hub.node_id}-"
+            ):  # a client may call itself what another's is called
+                found = [*found, *(c for c in registry.members(ALL) if c.id == client)]
             return [c for c in found if not user or c.session.user == user]
         return registry.members(user_channel(user) if user else ALL)
+
+    @property
+    def arriving(self) -> Collection[Admission]:
+        """Those who are let in and not greeted yet."""
+        return self._arriving
 
     def let_in(self) -> None:
         """Admit clients from now on."""
@@ -87,40 +94,47 @@ class Connections:
     async def admit(self, request: ConnectRequest) -> Admission:
         """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
         if not self._open or not self._hub.is_running:
-            raise Refuse("the hub is not running; come back", status=503)
+            raise Refuse("the hub is not running; come back", status=503, retry_after=1.0)
         try:
-            if request.client_id is not None:
-                check_client_id(request.client_id)
-            identity = await self._hub.hooks.identify(request) if self._hub.hooks.connect else Identity()
-            client_id = identity.client_id or request.client_id or str(uuid.uuid4())
-            check_client_id(client_id)
-            if identity.user:
-                check_name(identity.user, "user")
-        except BadName as exc:
-            self._hub.metrics.refused.inc()
-            raise Refuse(str(exc), status=400, code=codes.BAD_REQUEST.code) from exc
+            await self._hub.gate.enter(request.address)
         except Refuse:
             self._hub.metrics.refused.inc()
             raise
-        named = Identity(user=identity.user, client_id=client_id, info=identity.info)
-        admission = Admission(self._hub, named, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
+        admission = Admission(self._hub, request, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
         self._arriving.add(admission)
-        # Before the client is told that it is connected, it can be reached.
         try:
-            await admission.hold()
-            if not admission.speaks_first:
-                await admission.approach({})
+            token = self._hub.gate.token_of(request)
+            if token or not admission.speaks_first or self._hub.auth is None:
+                await self._identify(admission, token)
+                if not admission.speaks_first:
+                    await admission.approach({})
         except BrokerUnavailable as exc:
             self.withdraw(admission)
             self._hub.metrics.refused.inc()
-            raise Refuse("the broker does not answer; come back", status=503) from exc
-        except BaseException:
+            raise Refuse("the broker does not answer; come back", status=503, retry_after=1.0) from exc
+        except BaseException as exc:
             self.withdraw(admission)
+            if isinstance(exc, Refuse):
+                self._hub.metrics.refused.inc()
             raise
         return admission
 
+    async def _identify(self, admission: Admission, token: str) -> None:
+        """Find out who it is, and have it reached from then on: before it is told that it is connected.
+
+        Raises `Refuse` and `BrokerUnavailable`.
+        """
+        await admission.hold(await self._hub.gate.identify(admission.request, token))
+
     def withdraw(self, admission: Admission) -> None:
-        """A client that was admitted did not come in after all, or is in by now; idempotent."""
+        """A client that was admitted did not come in after all; idempotent."""
+        if admission in self._arriving:
+            self._arriving.discard(admission)
+            admission.release()
+            self._hub.gate.leave(admission.request.address)
+
+    def _settle(self, admission: Admission) -> None:
+        """A client that was admitted is a connection, or was one for a while."""
         self._arriving.discard(admission)
         admission.release()
 
@@ -130,7 +144,6 @@ class Connections:
         protocol: WireProtocol,
         format: Format,
         admission: Admission,
-        address: str = "",
         preface: bytes = b"",
     ) -> Connection:
         """A client that was admitted is in: greet it and listen to it.
@@ -144,8 +157,8 @@ class Connections:
             protocol,
             format,
             number=next(self._numbers),
-            address=address,
-            info=admission.identity.info,
+            address=admission.request.address,
+            identity=admission.identity or Identity(),
         )
         self._hub.metrics.opened()
         if admission.speaks_first:
@@ -158,28 +171,40 @@ class Connections:
             self._greet(connection, admission, preface)
         # It was at the door when others were sent away or, just now, the hub stopped.
         reason = admission.turned_away or (None if self._open else codes.SHUTDOWN)
+        if admission.is_revoked:
+            reason = codes.INVALID_TOKEN
         if reason is not None:
             connection.close(reason)
         return connection
 
-    async def welcome(self, connection: Connection, id: CommandId, recover: dict[str, Position]) -> bool:
+    async def welcome(self, connection: Connection, hello: Hello) -> bool:
         """A client that speaks first has spoken: greet it, and give it what it missed.
 
-        Returns False where it has vanished. Raises `BrokerUnavailable`; then it may speak again.
+        Returns False where it has vanished. Raises `Refuse` and `BrokerUnavailable`; then it may speak again.
         """
         admission = self._silent.get(connection)
         if admission is None:
             return False
         admission.stop_waiting()
         try:
-            await admission.approach(recover)
-        except BrokerUnavailable:
+            if admission.identity is None:
+                await self._identify(admission, hello.token)
+            await admission.approach(hello.recover)
+        except (BrokerUnavailable, Refuse) as exc:
             if connection in self._silent:
-                admission.wait(connection, codes.STALE)
+                # What is no fault of the client's costs it no time, and lets it come back.
+                ours = isinstance(exc, Refuse) and exc.status >= 500
+                reason = codes.SERVER_ERROR if ours else codes.STALE
+                admission.wait(connection, reason, anew=isinstance(exc, BrokerUnavailable))
+            else:
+                admission.release()
             raise
+        if admission.is_revoked:
+            connection.close(codes.INVALID_TOKEN)
         if self._silent.pop(connection, None) is None:
+            admission.release()
             return False
-        self._greet(connection, admission, id=id, asked=recover.keys())
+        self._greet(connection, admission, id=hello.id, asked=hello.recover.keys())
         return connection.open
 
     def _greet(
@@ -192,8 +217,11 @@ class Connections:
         asked: Collection[str] = (),
     ) -> None:
         hub = self._hub
+        identity = connection.identity = admission.identity or Identity()
+        client_id = identity.client_id or ""
         self._heartbeat.watch(connection, hub.now())
-        connection.session.receive(Connect(admission.client_id, admission.identity.user))
+        hub.expiry.watch(connection)
+        connection.session.receive(Connect(client_id, identity.user))
         starts = admission.starts()
         for channel in admission.channels:
             start = starts.get(channel)
@@ -208,33 +236,51 @@ class Connections:
         }
         recovered |= {name: False for name in asked if name not in recovered}
         greeting = Connected(
-            admission.client_id,
+            client_id,
             hub.timestamp(),
             hub.total_connections,
             id,
             positions or None,
             recovered or None,
+            remaining(identity),
         )
         hub.metrics.replied(greeting)
         connection.write(preface + connection.format.frame(greeting))
-        self.withdraw(admission)
+        self._settle(admission)
         for start in starts.values():
             connection.send_all(start.missed)
+        hub.users.came(connection)
+        for hook in hub.hooks.connected:
+            call = hub.hooks.call(lambda hook=hook: hook(connection.describe()))  # type: ignore[misc]
+            hub.spawn(quietly(call, "a connected hook"))
+        if identity.groups and not admission.speaks_first:
+            hub.spawn(quietly(self.join_all(connection, identity.groups), "joining a client's groups"))
+
+    async def join_all(self, connection: Connection, groups: Iterable[str]) -> None:
+        """Put a connection into groups that its identity names."""
+        try:
+            for group in groups:
+                await self._hub.membership.join(connection, None, group, ask=False)
+        except BrokerUnavailable:
+            connection.close(codes.SERVER_ERROR)  # it comes back, and is put where it belongs
 
     def detach(self, connection: Connection) -> None:
         """A connection has ended: whatever it held is let go of, now; the rest of the world hears later."""
         self._count -= 1
+        self._hub.gate.leave(connection.address)
         self._heartbeat.forget(connection)
+        self._hub.expiry.forget(connection)
         reason = connection.closed_with or codes.ABNORMAL
         self._hub.metrics.closed(reason.code)
         admission = self._silent.pop(connection, None)
         if admission is not None:
-            self.withdraw(admission)
+            self._settle(admission)
             return  # nobody has heard of it
         groups = self._hub.membership.forget_all(connection)
         session = connection.session
         for channel in own_channels(session.client_id, session.user):
             self._hub.part(connection, channel)
+        self._hub.users.went(connection)
         if (
             self._hub.options.announce_disconnects
             and client_channel(session.client_id) not in self._hub.registry
@@ -305,7 +351,7 @@ class Connections:
     async def subscribe(self, channel: str, client: str, user: str) -> None:
         """Put every connection of a client or a user into a channel; each is told by `group_joined`."""
         for connection in self.of(client=client, user=user):
-            await self._hub.membership.join(connection, None, channel, ask=False)
+            await self._hub.membership.join(connection, None, channel, ask=False, stays=True)
 
     async def unsubscribe(self, channel: str, client: str, user: str) -> None:
         """Take every connection of a client or a user out of a channel; each is told by `group_removed`."""

@@ -23,6 +23,8 @@ class Histories:
 
     async def read(self, channel: str, since: Position | None, limit: int) -> HistoryPage:
         """As `Broker.history`; the page is shared and must not be changed."""
+        if not self._broker.remote:  # to share costs more than to read
+            return await self._broker.history(channel, since=since, limit=limit)
         question = (channel, since, limit)
         task = self._asked.get(question)
         if task is None:

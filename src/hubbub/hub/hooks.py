@@ -5,7 +5,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar, get_type_hints
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from hubbub.core import codes
 from hubbub.core.codes import Error
+from hubbub.core.grants import Grants
 from hubbub.core.json import to_json as to_json  # others in this room have it from here
 from hubbub.core.messages import BadCommand
 
@@ -45,15 +46,24 @@ class ConnectRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a client is, as the application says.
+    """Who a client is and what it may do, as the application or its token says.
 
     user: a name that may be on many clients. client_id: replaces the id of the path. info: JSON that presence
-    shows of the connection.
+    shows of the connection. groups: joined by the server as soon as the client is in. grants: what it may do
+    in which channels; None leaves that to the namespaces. expires_at, issued_at: seconds since the epoch.
+    token_id: what names the token when it is to be revoked.
     """
 
     user: str = ""
     client_id: str | None = None
     info: Any = None
+    groups: tuple[str, ...] = ()
+    grants: Grants | None = None
+    expires_at: float | None = None
+    issued_at: float | None = None
+    token_id: str = ""
+    by_hook: "Identity | None" = field(default=None, repr=False, compare=False)
+    """What connect hooks have said; a fresh token does not end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +77,48 @@ class SessionInfo:
     address: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Returned by a publish hook to have other data published than what the client sent."""
+
+    data: Any
+
+
 class Refuse(Exception):
     """Raised by a hook to say no; the reason is shown to the client.
 
     At connect the handshake is answered with HTTP `status`; elsewhere the command fails with error `code`.
     """
 
-    def __init__(self, reason: str = "refused", *, status: int = 403, code: int = 103) -> None:
+    def __init__(
+        self,
+        reason: str = "refused",
+        *,
+        status: int = 403,
+        code: int = 103,
+        retry_after: float | None = None,
+    ) -> None:
+        """`retry_after`: seconds after which it may be another matter."""
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.retry_after = retry_after
         known = next((error for error in codes.ERRORS if error.code == code), None)
         self.error = Error(code, reason, temporary=known is not None and known.temporary)
+
+
+def has_dependencies(hook: Hook) -> bool:
+    """Whether FastAPI has to fill in parameters of a hook: marked with `Depends`, `Header` or `Cookie`."""
+    try:
+        parameters = inspect.signature(hook, eval_str=True).parameters.values()
+    except NameError:  # of an annotation that nobody needs at run time
+        return False
+    marks = [mark for parameter in parameters for mark in (parameter.default, *_marks(parameter.annotation))]
+    return any(type(mark).__module__ == "fastapi.params" for mark in marks)
+
+
+def _marks(annotation: Any) -> tuple[Any, ...]:
+    return tuple(getattr(annotation, "__metadata__", ()))
 
 
 class _Pattern:
@@ -90,6 +130,7 @@ class _Pattern:
         parts = re.split(r"\{(\w+)\}", pattern)
         regex = "".join(f"(?P<{part}>[^:]+)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
         self._match = re.compile(regex).fullmatch
+        self.accepted = frozenset(inspect.signature(hook).parameters)
         hints = get_type_hints(hook, include_extras=True)
         self._types = {name: hints.get(name, str) for name in parts[1::2]}
 
@@ -121,7 +162,10 @@ class ChannelHooks(Generic[H]):
         return bool(self._patterns)
 
     def add(self, pattern: str, hook: Hook) -> None:
-        """Ask this hook for channels that fit the pattern; `*` fits all."""
+        """Ask this hook for channels that fit the pattern; `*` fits all. Raises `ValueError`."""
+        if "*" in pattern and pattern != "*":
+            # Taken as it stands it would fit no channel, and the hook would guard nothing.
+            raise ValueError(f"pattern {pattern!r} has a * in it; write a field such as {{name}} there")
         self._patterns.append(_Pattern("{channel}" if pattern == "*" else pattern, hook))
         if pattern == "*":
             self._patterns[-1]._match = re.compile(r"(?P<channel>.+)", re.DOTALL).fullmatch
@@ -131,8 +175,7 @@ class ChannelHooks(Generic[H]):
         for pattern in self._patterns:
             arguments = pattern.match(channel)
             if arguments is not None:
-                accepted = inspect.signature(pattern.hook).parameters
-                return pattern.hook, {k: v for k, v in arguments.items() if k in accepted}
+                return pattern.hook, {k: v for k, v in arguments.items() if k in pattern.accepted}
         return None
 
 
@@ -169,6 +212,13 @@ def _in_a_line(error: Exception) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
 
 
+def joined(known: Identity, said: Identity) -> Identity:
+    """What is known with what was said of it since; what was left unsaid stays."""
+    unsaid = Identity()
+    changes = {f.name: getattr(said, f.name) for f in fields(Identity)}
+    return replace(known, **{n: value for n, value in changes.items() if value != getattr(unsaid, n)})
+
+
 class Hooks:
     """All hooks of one hub."""
 
@@ -176,10 +226,16 @@ class Hooks:
         self._timeout = timeout
         self.connect: list[Hook] = []
         self.disconnect: list[Hook] = []
+        self.refresh: list[Hook] = []
+        self.connected: list[Hook] = []
+        self.occupied: list[Hook] = []
+        self.vacated: list[Hook] = []
         self.subscribe: ChannelHooks[Hook] = ChannelHooks()
         self.unsubscribe: ChannelHooks[Hook] = ChannelHooks()
         self.publish: ChannelHooks[Hook] = ChannelHooks()
         self.rpc: dict[str, RpcMethod] = {}
+        self.rpc_fallback: Hook | None = None
+        """Called with session, method and data (as JSON text) where no method of that name is registered."""
 
     async def call(self, call: Callable[[], Any]) -> Any:
         """What the hook returns. One that raises or takes too long is logged and refuses."""
@@ -196,26 +252,31 @@ class Hooks:
             logger.exception("a hook raised; that counts as a no")
             raise Refuse(codes.INTERNAL.message, status=500, code=codes.INTERNAL.code) from exc
 
-    async def identify(self, request: ConnectRequest) -> Identity:
-        """Who the client is, by the first connect hook that says; raises `Refuse` for one not let in."""
+    async def identify(self, request: ConnectRequest, known: Identity) -> Identity:
+        """Who the client is, by the first connect hook that says; raises `Refuse` for one not let in.
+
+        What the hook leaves unsaid stays as its token has it.
+        """
         for hook in self.connect:
             identity = await self.call(lambda hook=hook: hook(request))  # type: ignore[misc]
             if identity is False:
                 raise Refuse
             if isinstance(identity, Identity):
-                return identity
-        return Identity()
+                return replace(joined(known, identity), by_hook=identity)
+        return known
 
     async def allow(
         self, hooks: ChannelHooks[Hook], session: SessionInfo, channel: str, *arguments: object
-    ) -> None:
-        """Raise `Refuse` where the hook for this channel says no."""
+    ) -> Any:
+        """What the hook for this channel says, None where there is no such hook. Raises `Refuse` for a no."""
         found = hooks.find(channel)
         if found is None:
-            return
+            return None
         hook, fields = found
-        if await self.call(lambda: hook(session, *arguments, **fields)) is False:
+        said = await self.call(lambda: hook(session, *arguments, **fields))
+        if said is False:
             raise Refuse(codes.PERMISSION_DENIED.message)
+        return said
 
     async def tell(self, hooks: ChannelHooks[Hook], session: SessionInfo, channel: str) -> None:
         """Call the hook for this channel; nobody waits for its answer."""

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
 
 from msgspec import Raw
 
-from hubbub.auth import ApiKeys
+from hubbub.auth import ApiKeys, Verifier
 from hubbub.brokers.base import Broker, BrokerUnavailable, HistoryPage, Presence, PublishOptions, open_broker
 from hubbub.core import codes
-from hubbub.core.channels import Namespace, Namespaces, check_client_id, check_group, check_name
+from hubbub.core.channels import BadName, Namespace, Namespaces, check_client_id, check_group, check_name
 from hubbub.core.codes import CloseReason
 from hubbub.core.messages import (
     ALL,
@@ -35,19 +35,25 @@ from hubbub.hub.connection import Connection
 from hubbub.hub.connections import Connections
 from hubbub.hub.continuity import Continuity
 from hubbub.hub.deliveries import Deliveries
+from hubbub.hub.expiry import Expiry
+from hubbub.hub.gate import Gate
 from hubbub.hub.histories import Histories
-from hubbub.hub.hooks import Hook, Hooks, RpcMethod, to_json
+from hubbub.hub.hooks import Hooks, to_json
 from hubbub.hub.interest import Interest
 from hubbub.hub.membership import Membership
+from hubbub.hub.occupancy import Occupancy
 from hubbub.hub.options import Options
+from hubbub.hub.permits import Permits
+from hubbub.hub.ports import Companion
+from hubbub.hub.registration import Registration
+from hubbub.hub.revocations import REVOKED, Revocations
+from hubbub.hub.users import Users
 from hubbub.observability import Metrics
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
 logger = logging.getLogger("hubbub")
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 BROKER_PAUSE = 1.0
 """Seconds till a broker that is waited for is tried again."""
@@ -57,7 +63,7 @@ class NotStarted(RuntimeError):
     """The hub is used before its lifespan began or after it ended."""
 
 
-class Hub:
+class Hub(Registration):
     """Everything one process needs for real-time push.
 
     >>> hub = Hub(namespaces={"orders": Namespace(history_size=100)})
@@ -76,16 +82,21 @@ class Hub:
         namespaces: Mapping[str, Namespace] | None = None,
         default_namespace: Namespace | None = None,
         options: Options | None = None,
+        auth: Verifier | None = None,
     ) -> None:
+        """With `auth`, clients need a token, and what it says counts; see docs/authentication.md."""
         self.options = options or Options()
-        self.namespaces = Namespaces(dict(namespaces or {}), default_namespace or Namespace())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        named = {REVOKED: Revocations.namespace(self.options.revocation_ttl), **(namespaces or {})}
+        self.namespaces = Namespaces(named, default_namespace or Namespace())
+        self.auth = auth
         self.node_id = secrets.token_hex(4)
         self.broker: Broker
         self.presence_store: Presence
         self.broker, self.presence_store = open_broker(broker)
         self.metrics = Metrics()
         self.api_keys = ApiKeys(self.options.api_keys)
-        self.hooks = Hooks(self.options.hook_timeout)
+        super().__init__(Hooks(self.options.hook_timeout))
         self.registry: Registry[Connection] = Registry(lambda c: self.namespaces.of(c).slow_policy)
         self.interest = Interest(self.broker, self.registry.__contains__)
         self.membership = Membership(self)
@@ -96,8 +107,15 @@ class Hub:
         self.continuity = Continuity(self)
         self.attendance = Attendance(self)
         self.cluster = Cluster(self)
+        self.gate = Gate(self)
+        self.permits = Permits(self)
+        self.expiry = Expiry(self)
+        self.occupancy = Occupancy(self)
+        self.users = Users(self)
+        self.companions: list[Companion] = []
+        """What starts before the hub lets anybody in, and stops when all have left."""
+        self.revocations = Revocations(self)
         self.started_at = time.time()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._router: APIRouter | None = None
@@ -130,10 +148,15 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self.connections.let_in()
         try:
+            for companion in self.companions:
+                await companion.start()
             await self._reach_broker()
             await self.interest.hold(ALL)
             if self.namespaces.of(ALL).has_history:
                 self.continuity.begin(ALL, (await self.broker.history(ALL, limit=0)).position)
+            if self.auth is not None:
+                await self.auth.start()
+                await self.revocations.start()
             await self.cluster.start()
         except BaseException:
             await self._let_go()
@@ -172,51 +195,18 @@ class Hub:
 
     async def _let_go(self) -> None:
         """Let go of the broker and of all that works with it."""
+        self.revocations.stop()
+        if self.auth is not None:
+            await self.auth.stop()
+        await self.occupancy.stop()
         await self.continuity.stop()
         await self.attendance.stop()
         await self.interest.stop()
         await self.presence_store.stop()
         await self.broker.stop()
+        for companion in self.companions:
+            await companion.stop()
         self._loop = None
-
-    def on_connect(self, hook: F) -> F:
-        """Ask `hook(request: ConnectRequest) -> Identity | None` about every client at the door."""
-        self.hooks.connect.append(hook)
-        return hook
-
-    def on_disconnect(self, hook: F) -> F:
-        """Tell `hook(session: SessionInfo)` of every connection that ended."""
-        self.hooks.disconnect.append(hook)
-        return hook
-
-    def on_subscribe(self, pattern: str = "*") -> Callable[[F], F]:
-        """Ask `hook(session, **fields) -> bool | None` whether a client may join a channel of the pattern."""
-        return self._hook(self.hooks.subscribe.add, pattern)
-
-    def on_unsubscribe(self, pattern: str = "*") -> Callable[[F], F]:
-        """Tell `hook(session, **fields)` of every member that left a channel of the pattern."""
-        return self._hook(self.hooks.unsubscribe.add, pattern)
-
-    def on_publish(self, pattern: str = "*") -> Callable[[F], F]:
-        """Ask `hook(session, data, **fields) -> bool | None` whether a client may publish this."""
-        return self._hook(self.hooks.publish.add, pattern)
-
-    def rpc(self, method: str) -> Callable[[F], F]:
-        """Let clients call `hook(session, data) -> result`; data is decoded to its annotated type."""
-
-        def register(hook: F) -> F:
-            self.hooks.rpc[method] = RpcMethod(hook)
-            return hook
-
-        return register
-
-    @staticmethod
-    def _hook(add: Callable[[str, Hook], None], pattern: str) -> Callable[[F], F]:
-        def register(hook: F) -> F:
-            add(pattern, hook)
-            return hook
-
-        return register
 
     # Publishing.
 
@@ -274,6 +264,8 @@ class Hub:
             raise NotStarted(
                 "the hub is not running; give its lifespan to the app: FastAPI(lifespan=hub.lifespan)"
             )
+        if channel == REVOKED and kind is not Kind.SYSTEM:
+            raise BadName("channel is '$revoked', which is the hub's own; see `invalidate`")
         await self.deliveries.room()
         namespace = self.namespaces.of(channel)
         ephemeral = skip_history or kind in (Kind.JOINED, Kind.LEFT)
@@ -302,6 +294,7 @@ class Hub:
         """A connection listens to a channel no longer."""
         if self.registry.leave(connection, channel):
             self.interest.release(channel)
+            self.occupancy.look(channel)
             if channel != ALL:
                 self.continuity.end(channel)
 
@@ -391,6 +384,21 @@ class Hub:
         await self.connections.unsubscribe(channel, client, user)
         await self.cluster.leave(channel, client, user)
 
+    async def invalidate(
+        self, *, user: str = "", token_id: str = "", issued_before: float | None = None
+    ) -> None:
+        """Let tokens be good no longer, on every node, and close what they have opened.
+
+        Those of a user, the one of an id, or with `issued_before` alone all of that age (in seconds since the
+        epoch; a user's without it are those issued till now). Raises `ValueError` where nothing is named, and
+        `BadCommand` in a hub that takes no tokens.
+        """
+        if self.auth is None:
+            raise BadCommand("no tokens are taken here; see `disconnect`", error=codes.NOT_AVAILABLE)
+        if not user and not token_id and issued_before is None:
+            raise ValueError("name a user, a token_id or issued_before")
+        await self.revocations.revoke(user, token_id, issued_before)
+
     # Time.
 
     def now(self) -> float:
@@ -408,6 +416,7 @@ class Hub:
         now = self._loop.time()
         self.metrics.lag.observe(max(0.0, now - expected))
         self.connections.look_after(now)
+        self.expiry.look_after()
         self.continuity.look_after(now)
         self.attendance.look_after(now)
         self.cluster.look_after(now)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from hubbub.core import codes
 from hubbub.core.codes import CloseReason
+from hubbub.core.grants import Action
 from hubbub.core.messages import (
     CommandId,
     Kind,
@@ -20,10 +20,36 @@ from hubbub.core.session import Stage
 from hubbub.hub.approach import Approach
 from hubbub.hub.background import quietly
 from hubbub.hub.connection import Connection
-from hubbub.hub.hooks import to_json
+from hubbub.hub.hooks import Refuse, to_json
 
 if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
+
+
+class _Turn:
+    """A connection's turn, as a context: the lock is there as long as somebody has it or waits for it."""
+
+    __slots__ = ("_connection", "_lock", "_turns")
+
+    def __init__(self, turns: dict[Connection, asyncio.Lock], connection: Connection) -> None:
+        self._turns = turns
+        self._connection = connection
+        self._lock = turns.setdefault(connection, asyncio.Lock())
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._tidy()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if not self._lock.locked() and not getattr(self._lock, "_waiters", None):
+            self._turns.pop(self._connection, None)
 
 
 class Membership:
@@ -46,30 +72,65 @@ class Membership:
         recover: Position | None = None,
         *,
         ask: bool = True,
+        token: str = "",
+        stays: bool = False,
     ) -> None:
         """Join, then be told of it, then be given what was missed, then live.
 
-        With `ask`, hooks may say no. Raises `Refuse` where one does and `BrokerUnavailable` where the broker
-        does not answer; then nothing has changed.
+        With `ask`, it has to be permitted, by a token for this channel where there is one, and hooks may say
+        no. With `stays`, or by such a token, it is a matter apart from what the client was granted. Raises
+        `Refuse`, and `BrokerUnavailable` where it does not answer; then nothing has changed.
         """
-        hooks = self._hub.hooks
-        if ask and hooks.subscribe and channel not in connection.session.channels:
+        identity, asked = connection.identity, not ask
+        if ask and channel not in connection.session.channels:
             # Before the turn, since a hook may itself act on this client.
-            await hooks.allow(hooks.subscribe, connection.describe(), channel)
+            stays, asked = await self._ask(connection, channel, token), True
         async with self._turn(connection):
             if channel in connection.session.channels:
                 await self._join_again(connection, id, channel, recover)
                 return
             if not connection.open:
                 return
+            if not asked:
+                raise Refuse("you were just taken out of the group; ask again", code=codes.CONCURRENT.code)
+            if ask and not stays and connection.identity is not identity:
+                self._permit(connection, channel)  # it was asked for another one
             connection.session.channels[channel] = Stage.JOINING
+            if stays:
+                connection.granted |= {channel}
             try:
                 await self._enter(connection, id, channel, recover)
             finally:
                 if connection.session.channels.get(channel) is Stage.JOINING:
                     del connection.session.channels[channel]
+                    connection.granted -= {channel}
             if channel in connection.session.channels:
+                if self._hub.registry.count(channel) == 1:
+                    self._hub.occupancy.look(channel)
                 await quietly(self._arrived(connection, channel), "announcing a member")
+
+    async def _ask(self, connection: Connection, channel: str, token: str) -> bool:
+        """Whether a connection may join, and whether that is by a token for this channel. Raises `Refuse`."""
+        hub = self._hub
+        if channel in connection.identity.groups:
+            return False  # the server puts it there in any case
+        by_token = bool(token) and hub.auth is not None
+        if by_token:
+            claims = await hub.gate.verify(token)
+            if claims.channel != channel:
+                raise Refuse("the token is for another group")
+            if claims.subject != connection.session.user:
+                raise Refuse("the token is another user's")
+        else:
+            self._permit(connection, channel)
+        if hub.hooks.subscribe:
+            await hub.hooks.allow(hub.hooks.subscribe, connection.describe(), channel)
+        return by_token
+
+    def _permit(self, connection: Connection, channel: str) -> None:
+        """Raise `Refuse` where nothing that the client was granted lets it in."""
+        if channel not in connection.identity.groups:
+            self._hub.permits.check(connection, Action.JOIN, channel)
 
     async def leave(self, connection: Connection, id: CommandId, channel: str) -> None:
         """Leave, as asked; idempotent."""
@@ -102,16 +163,9 @@ class Membership:
             for channel, stage in was_in.items():
                 await self._departed(connection, channel, stage)
 
-    @asynccontextmanager
-    async def _turn(self, connection: Connection) -> AsyncIterator[None]:
+    def _turn(self, connection: Connection) -> _Turn:
         """One at a time for each connection; who waits comes in the order of asking."""
-        lock = self._turns.setdefault(connection, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked() and not getattr(lock, "_waiters", None):
-                self._turns.pop(connection, None)
+        return _Turn(self._turns, connection)
 
     async def _join_again(
         self, connection: Connection, id: CommandId, channel: str, recover: Position | None
@@ -142,7 +196,8 @@ class Membership:
     ) -> None:
         """Join without a gap and without a duplicate; see `Approach`."""
         hub = self._hub
-        approach = Approach(hub, channel, recover)
+        permitted = recover is None or hub.permits.may_recover(connection, channel)
+        approach = Approach(hub, channel, recover if permitted else None)
         try:
             await approach.read()
             if not connection.open:
@@ -153,7 +208,8 @@ class Membership:
         finally:
             approach.close()
         connection.session.channels[channel] = Stage.IN
-        connection.send_all([Subscribed(id, channel, start.position, start.recovered), *start.missed])
+        recovered = start.recovered if permitted else False
+        connection.send_all([Subscribed(id, channel, start.position, recovered), *start.missed])
 
     def _forget(self, connection: Connection, channel: str) -> Stage | None:
         """Take a connection out of a channel; returns how far it had come, None where it was not in."""
@@ -161,6 +217,7 @@ class Membership:
         if stage is None or stage is Stage.JOINING:
             return None  # a join under way clears up after itself
         del connection.session.channels[channel]
+        connection.granted -= {channel}
         self._hub.part(connection, channel)
         return stage
 

@@ -1,8 +1,21 @@
 """What can be set on a hub, with defaults that are safe to keep."""
 
 from dataclasses import dataclass, field, fields
+from typing import Final
 
 from hubbub.core.session import Limits
+
+LIMITS: Final = frozenset(
+    {
+        "max_connections",
+        "connections_per_address",
+        "connections_per_user",
+        "arrivals_per_second",
+        "messages_per_second",
+        "bytes_per_second",
+    }
+)
+"""Those that can be 0, for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +38,19 @@ class Options:
     allowed_origins: origins whose pages may connect; empty for the page's own server alone, "*" for all.
     trusted_proxies: addresses or networks whose X-Forwarded-For is believed.
     api_keys: keys that open the server API; empty leaves it open.
+    anonymous: with tokens, let in who brings none, too.
+    token_in_query: take a token from the query, where proxies and browsers may write it into their logs.
+    expiry_grace: how long a client whose token has expired may take to bring a fresh one.
+    revocation_ttl: how long a revocation is remembered; no token should live longer.
+
+    Limits, of which 0 means none, count what is on this node:
+
+    max_connections: connections at once.
+    connections_per_address: connections of one address, or of one /64 with IPv6; proxies have no limit.
+    connections_per_user: connections of one user, on all nodes.
+    arrivals_per_second, arrivals_burst: new connections, and how many of them at once.
+    messages_per_second, messages_burst: messages and control frames of one connection.
+    bytes_per_second, bytes_burst: and their bytes.
     compression: offer permessage-deflate (RFC 7692), without a context per connection.
     """
 
@@ -45,9 +71,27 @@ class Options:
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     compression: bool = False
     api_keys: tuple[str, ...] = ()
+    anonymous: bool = False
+    token_in_query: bool = False
+    expiry_grace: float = 25.0
+    revocation_ttl: float = 30 * 86400.0
+    max_connections: int = 50_000
+    connections_per_address: int = 1000
+    connections_per_user: int = 100
+    arrivals_per_second: float = 2000.0
+    arrivals_burst: int = 10_000
+    messages_per_second: float = 100.0
+    messages_burst: int = 1000
+    bytes_per_second: float = 1024.0 * 1024
+    bytes_burst: int = 4 * 1024 * 1024
 
     def __post_init__(self) -> None:
+        if min(self.messages_burst, self.arrivals_burst) < 1:
+            raise ValueError("messages_burst and arrivals_burst are 1 at least, or nobody could say anything")
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-                raise ValueError(f"{setting.name} is {value}; give a number above 0")
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if value < 0 or (value == 0 and setting.name not in LIMITS):
+                least = "0 (no limit) or more" if setting.name in LIMITS else "a number above 0"
+                raise ValueError(f"{setting.name} is {value}; give {least}")

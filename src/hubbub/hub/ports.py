@@ -27,6 +27,16 @@ class Transport(Protocol):
         """Go on reading."""
 
 
+class Companion(Protocol):
+    """Something that lives as long as a hub does."""
+
+    async def start(self) -> None:
+        """The hub starts, in the running event loop. An exception keeps it from starting."""
+
+    async def stop(self) -> None:
+        """The hub has stopped; idempotent."""
+
+
 class Format(Protocol):
     """How messages become frames of one transport in one protocol; shared by all that use the same."""
 

@@ -32,6 +32,8 @@ from hubbub.core.messages import (
     Publication,
     Publish,
     Published,
+    Refresh,
+    Refreshed,
     Removed,
     Rpc,
     RpcReply,
@@ -58,6 +60,7 @@ class _In(Struct, tag_field="type", frozen=True):
 class _Connect(_In, tag="connect", frozen=True, kw_only=True):
     recover: dict[str, Position] = {}
     groups: dict[str, Position | None] | list[str] = {}
+    token: str = ""
 
     def command(self) -> Command:
         for name in self.recover:
@@ -66,15 +69,16 @@ class _Connect(_In, tag="connect", frozen=True, kw_only=True):
                     f"connect: field `recover` names {name[:60]!r}; give {', '.join(OWN)}", self.id
                 )
         groups = self.groups if isinstance(self.groups, dict) else dict.fromkeys(self.groups)
-        return Hello(self.id, self.recover, groups)
+        return Hello(self.id, self.recover, groups, self.token)
 
 
 class _JoinGroup(_In, tag="join_group", frozen=True, kw_only=True):
     group_name: str
     recover: Position | None = None
+    token: str = ""
 
     def command(self) -> Command:
-        return Subscribe(self.id, self.group_name, self.recover)
+        return Subscribe(self.id, self.group_name, self.recover, self.token)
 
 
 class _LeaveGroup(_In, tag="leave_group", frozen=True, kw_only=True):
@@ -137,6 +141,13 @@ class _Rpc(_In, tag="rpc", frozen=True, kw_only=True):
         return Rpc(self.id, self.method, self.data)
 
 
+class _Refresh(_In, tag="refresh", frozen=True, kw_only=True):
+    token: str
+
+    def command(self) -> Command:
+        return Refresh(self.id, self.token)
+
+
 class _Ping(_In, tag="ping", frozen=True):
     def command(self) -> Command:
         return Ping(self.id)
@@ -157,6 +168,7 @@ _Incoming = (
     | _PresenceStats
     | _History
     | _Rpc
+    | _Refresh
     | _Ping
     | _Pong
 )
@@ -180,6 +192,7 @@ class _ConnectionEstablished(_Reply, tag="connection_established", kw_only=True)
     total_connections: int
     positions: dict[str, Position] | None = None
     recovered: dict[str, bool] | None = None
+    expires_in: int | None = None
 
 
 class _GroupJoined(_Reply, tag="group_joined", kw_only=True):
@@ -219,6 +232,10 @@ class _HistoryOut(_Reply, tag="history", kw_only=True):
 
 class _RpcResult(_Reply, tag="rpc_result", kw_only=True):
     data: Raw
+
+
+class _RefreshedOut(_Reply, tag="refreshed", kw_only=True):
+    expires_in: int | None = None
 
 
 class _ErrorOut(_Reply, tag="error", kw_only=True):
@@ -337,7 +354,7 @@ def _outgoing(message: Message) -> _Out:
     match message:
         case Publication():
             return _publication(message)
-        case Connected(client_id, timestamp, total_connections, id, positions, recovered):
+        case Connected(client_id, timestamp, total_connections, id, positions, recovered, expires_in):
             return _ConnectionEstablished(
                 id=_known(id),
                 client_id=client_id,
@@ -345,6 +362,7 @@ def _outgoing(message: Message) -> _Out:
                 total_connections=total_connections,
                 positions=positions,
                 recovered=recovered,
+                expires_in=expires_in,
             )
         case Subscribed(id, channel, position, recovered):
             return _GroupJoined(
@@ -379,6 +397,8 @@ def _outgoing(message: Message) -> _Out:
             )
         case RpcReply(id, data):
             return _RpcResult(id=_known(id), data=data)
+        case Refreshed(id, expires_in):
+            return _RefreshedOut(id=_known(id), expires_in=expires_in)
         case Failed(id, error, sentence):
             return _ErrorOut(
                 id=_known(id),

@@ -376,6 +376,24 @@ class BrokerContract:
 
         self.run(clause)
 
+    def test_each_change_of_occupancy_is_told_once(self) -> None:
+        """However often it is asked about, and not at all where it was left and joined again in between."""
+
+        async def clause(broker: Broker, sink: Recorder) -> None:
+            told = [await broker.occupancy("room")]
+            await broker.subscribe("room")
+            told += [await broker.occupancy("room"), await broker.occupancy("room")]
+            await broker.unsubscribe("room")
+            await broker.subscribe("room")
+            told.append(await broker.occupancy("room"))
+            await broker.unsubscribe("room")
+            told += [await broker.occupancy("room"), await broker.occupancy("room")]
+            await broker.subscribe("room")
+            told.append(await broker.occupancy("room"))
+            assert told == [0, 1, 0, 0, -1, 0, 1]
+
+        self.run(clause)
+
     def test_it_answers_a_ping(self) -> None:
         """A broker that works says so."""
 

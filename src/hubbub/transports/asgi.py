@@ -20,7 +20,13 @@ from hubbub.hub import Hub, Refuse
 from hubbub.hub.connection import Connection
 from hubbub.protocols.base import choose
 from hubbub.transports.frames import split, websocket_format
-from hubbub.transports.handshake import client_address, connect_request, origin_allowed, origin_refusal
+from hubbub.transports.handshake import (
+    client_address,
+    connect_request,
+    more_headers,
+    origin_allowed,
+    origin_refusal,
+)
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes that wait for the server before it counts as back-pressure."""
@@ -144,7 +150,7 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
         async with asyncio.timeout(hub.options.handshake_timeout):
             admission = await hub.connections.admit(connect_request(client_id, target, headers, address))
     except Refuse as exc:
-        await _deny(websocket, exc.status, f"{exc.reason}\n")
+        await _deny(websocket, exc.status, f"{exc.reason}\n", exc.retry_after)
         return
     except (TimeoutError, BrokerUnavailable):
         await _deny(websocket, 503, "try again later\n")
@@ -156,13 +162,14 @@ async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None)
         hub.connections.withdraw(admission)
         raise
     transport = AsgiTransport(websocket, binary=protocol.binary)
-    connection = hub.connections.attach(transport, protocol, websocket_format(protocol), admission, address)
+    connection = hub.connections.attach(transport, protocol, websocket_format(protocol), admission)
     await transport.run(connection, hub.options.close_timeout)
 
 
-async def _deny(websocket: WebSocket, status: int, text: str) -> None:
+async def _deny(websocket: WebSocket, status: int, text: str, retry_after: float | None = None) -> None:
     """Answer the handshake with an HTTP error, where the server can; else by closing it, which is a 403."""
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(PlainTextResponse(text, status))
+        more = more_headers(status, retry_after)
+        await websocket.send_denial_response(PlainTextResponse(text, status, more))
     else:
         await websocket.close()

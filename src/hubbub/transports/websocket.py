@@ -34,7 +34,17 @@ from hubbub.hub import ConnectRequest, Hub, Refuse
 from hubbub.hub.connection import Connection
 from hubbub.protocols.base import WireProtocol, choose
 from hubbub.transports.frames import websocket_format
-from hubbub.transports.handshake import client_address, connect_request, origin_allowed, origin_refusal
+from hubbub.transports.handshake import (
+    Head,
+    accept_key_of,
+    client_address,
+    connect_request,
+    origin_allowed,
+    origin_refusal,
+    refusal,
+    switching_protocols,
+)
+from hubbub.transports.turns import ByTurns, Turns
 
 logger = logging.getLogger("hubbub.websocket")
 # Its INFO lines, two a connection, would be what a busy server mostly does.
@@ -63,7 +73,7 @@ class _Protocol(ServerProtocol):
         super().recv_frame(frame)
 
 
-class WebSocketTransport(asyncio.Protocol):
+class WebSocketTransport(ByTurns):
     """One WebSocket, from its upgrade request to its end."""
 
     __slots__ = (
@@ -74,14 +84,15 @@ class WebSocketTransport(asyncio.Protocol):
         "_message",
         "_message_binary",
         "_server_state",
-        "_transport",
         "_ws",
         "write",
     )
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport, server_state: ServerState) -> None:
+    def __init__(
+        self, hub: Hub, transport: asyncio.Transport, server_state: ServerState, turns: Turns
+    ) -> None:
+        super().__init__(transport, turns)
         self._hub = hub
-        self._transport = transport
         self._server_state = server_state
         self._ws = _Protocol(
             extensions=_DEFLATE if hub.options.compression else None,
@@ -100,10 +111,6 @@ class WebSocketTransport(asyncio.Protocol):
 
     # From the event loop.
 
-    def data_received(self, data: bytes) -> None:
-        self._ws.receive_data(data)
-        self._handle_events(self._ws)
-
     def pause_writing(self) -> None:
         if self._connection is not None:
             self._connection.pause_writing()
@@ -121,6 +128,7 @@ class WebSocketTransport(asyncio.Protocol):
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
+        self.forget()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.lost(codes.ABNORMAL)
@@ -140,45 +148,56 @@ class WebSocketTransport(asyncio.Protocol):
 
     # The handshake.
 
-    def knock(self, request: Request, client_id: str | None, peer: str) -> None:
+    def knock(self, head: Head, client_id: str | None, peer: str) -> None:
         """An upgrade request for this hub: check it, ask the hub, answer."""
         hub = self._hub
-        try:
-            key, extensions, _ = self._ws.process_request(request)
-        except InvalidHandshake:
-            refusal = self._ws.accept(request)  # says the same again, as an HTTP response
-            refusal.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.2.2, for who asked for another
-            self._reject(refusal)
-            return
-        headers = {name.lower(): value for name, value in request.headers.raw_items()}
+        headers = dict(head.headers)
+        key, extensions = accept_key_of(head, headers), None
+        if not key or hub.options.compression:
+            request = Request(head.target, Headers(head.headers), head.method, head.version)
+            try:
+                key, extensions, _ = self._ws.process_request(request)
+            except InvalidHandshake:
+                answer = self._ws.accept(request)  # says the same again, as an HTTP response
+                answer.headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 §4.2.2, for who asked for another
+                self._reject(answer)
+                return
         if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
             hub.metrics.refused.inc()
             sentence = origin_refusal(headers.get("origin"))
-            self._reject(_refusal(HTTPStatus.FORBIDDEN, sentence))
+            self._reject(refusal(HTTPStatus.FORBIDDEN, sentence))
         else:
-            forwarded = request.headers.get_all("x-forwarded-for")
+            forwarded = [value for name, value in head.headers if name == "x-forwarded-for"]
             address = client_address(peer, forwarded, hub.options) if forwarded else peer
             offered = headers.get("sec-websocket-protocol", "")
             protocol, named = choose(name.strip() for name in offered.split(","))
             self.pause_reading()
-            response = _switching_protocols(key, extensions, named)
+            response = switching_protocols(key, extensions, named)
             hub.spawn(
-                self._enter(protocol, response, connect_request(client_id, request.path, headers, address))
+                self._enter(protocol, response, connect_request(client_id, head.target, headers, address))
             )
 
     async def _enter(self, protocol: WireProtocol, response: bytes, request: ConnectRequest) -> None:
         """Ask the hub, answer the handshake, and be a connection."""
         hub = self._hub
+        task = asyncio.current_task()
+        assert task is not None
+        # `asyncio.timeout` takes eight times as long to set up, and some 2,000 clients a second come in.
+        deadline = hub.later(hub.options.handshake_timeout, task.cancel)
         try:
-            async with asyncio.timeout(hub.options.handshake_timeout):
-                admission = await hub.connections.admit(request)
+            admission = await hub.connections.admit(request)
+        except asyncio.CancelledError:
+            self._reject(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
+            raise
         except Refuse as exc:
-            self._reject(_refusal(exc.status, f"{exc.reason}\n"))
+            self._reject(refusal(exc.status, f"{exc.reason}\n", exc.retry_after))
             return
         except Exception:
             logger.exception("letting a client in failed")
-            self._reject(_refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
+            self._reject(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
             return
+        finally:
+            deadline.cancel()
         if self._transport.is_closing():
             hub.connections.withdraw(admission)
             return
@@ -193,7 +212,6 @@ class WebSocketTransport(asyncio.Protocol):
             protocol,
             websocket_format(protocol, window_bits),
             admission,
-            request.address,
             preface=response,
         )
         self.resume_reading()
@@ -206,11 +224,16 @@ class WebSocketTransport(asyncio.Protocol):
 
     # What comes in.
 
-    def _handle_events(self, ws: ServerProtocol) -> None:
+    def hear(self, data: bytes) -> bool:
+        self._ws.receive_data(data)
+        return self._handle_events(self._ws)
+
+    def _handle_events(self, ws: ServerProtocol) -> bool:
         # A pong for each ping, in order, and at the end a close frame: answers to what came, to be given
         # where it came, between the answers to messages.
         answers = deque(ws.data_to_send())
-        for event in ws.events_received():
+        events = ws.events_received()
+        for event in events:
             if self._connection is None:
                 break
             assert isinstance(event, Frame)
@@ -218,7 +241,7 @@ class WebSocketTransport(asyncio.Protocol):
                 case Opcode.TEXT | Opcode.BINARY if event.fin:
                     self._receive(bytes(event.data), binary=event.opcode is Opcode.BINARY)
                 case Opcode.TEXT | Opcode.BINARY:
-                    self._connection.seen()
+                    self._connection.seen(len(event.data))
                     self._message = bytearray(event.data)
                     self._message_binary = event.opcode is Opcode.BINARY
                 case Opcode.CONT:
@@ -228,21 +251,22 @@ class WebSocketTransport(asyncio.Protocol):
                         message, self._message = bytes(self._message), None
                         self._receive(message, binary=self._message_binary)
                     else:
-                        self._connection.seen()
+                        self._connection.seen(len(event.data))
                 case Opcode.PING:
-                    self._connection.seen()
+                    self._connection.seen(len(event.data))
                     pong = answers.popleft()
                     # Pongs for a client that does not read would pile up; RFC 6455 §5.5.3 lets us answer
                     # the latest of several pings alone.
-                    if not self._connection.slow:
+                    if self._connection.open and not self._connection.slow:
                         self.write(pong)
                 case Opcode.PONG:
-                    self._connection.seen()
+                    self._connection.seen(len(event.data))
                 case Opcode.CLOSE:
                     pass
         self._send(b"".join(answers))
         if ws.parser_exc is not None or ws.close_rcvd is not None:
             self._ended(ws)
+        return bool(events)
 
     def _receive(self, payload: bytes, *, binary: bool) -> None:
         """One whole message."""
@@ -274,16 +298,6 @@ class WebSocketTransport(asyncio.Protocol):
         self.resume_reading()
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(self._hub.options.close_timeout, self._abort)
-
-    def pause_reading(self) -> None:
-        """Take nothing more off the socket."""
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading."""
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _flush(self) -> None:
         """Write what the library has to say."""
@@ -338,37 +352,8 @@ class WebSocketTransport(asyncio.Protocol):
             self.resume_writing()
 
 
-def _refusal(status: int, text: str) -> Response:
-    """An HTTP answer in place of a handshake's; any status will do, also one that Python has no name for."""
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Refused"
-    body = text.encode()
-    headers = Headers(
-        {
-            "Connection": "close",
-            "Content-Length": str(len(body)),
-            "Content-Type": "text/plain; charset=utf-8",
-        }
-    )
-    return Response(status, phrase, headers, body)
-
-
 def _nowhere(data: bytes) -> None:
     """Where a connection that is over writes to."""
-
-
-def _switching_protocols(accept: str, extensions: str | None, subprotocol: str | None) -> bytes:
-    """The answer to a good handshake: RFC 6455 §4.2.2."""
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept}",
-    ]
-    if extensions is not None:
-        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
-    if subprotocol is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    return "\r\n".join((*lines, "", "")).encode()
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -16,6 +16,8 @@ from hubbub.brokers.redis.publishing import EPOCH_TTL
 from hubbub.brokers.redis.servers import Servers
 from hubbub.core.messages import ALL, Position, Publication
 
+MARK_TTL: Final = 24 * 3600 * 1000
+"""Milliseconds for which a channel that nobody asks about counts as listened to."""
 CLAIM_TTL: Final = 1000
 """Milliseconds within which one node alone is told that a channel is deserted."""
 
@@ -25,6 +27,8 @@ Handler = Callable[[bytes, str], None]
 
 class RedisBroker:
     """Keeps history in streams, reaches other nodes by Pub/Sub; sharded where the servers form a Cluster."""
+
+    remote = True
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers
@@ -134,16 +138,25 @@ class RedisBroker:
         await self._servers.call(name, self._publish_command, name, message)
 
     async def deserted(self, channels: Collection[str]) -> list[str]:
-        await asyncio.gather(*(feed.settled() for feed in self._feeds.values()))
-        verb = "SHARDNUMSUB" if self._sharded else "NUMSUB"
-
         async def one(channel: str) -> int:
-            claim, name = self._names.claim(channel), self._names.channel(channel)
-            answer: int = await self._servers.run(scripts.DESERTED, (claim,), verb, name, CLAIM_TTL)
-            return answer
+            return await self._listened_to(scripts.DESERTED, channel, self._names.claim(channel), CLAIM_TTL)
+
+        await self._settled()
 
         answers = await asyncio.gather(*(one(channel) for channel in channels))
         return [channel for channel, answer in zip(channels, answers, strict=True) if answer]
+
+    async def occupancy(self, channel: str) -> int:
+        await self._settled()
+        return await self._listened_to(scripts.OCCUPANCY, channel, self._names.occupied(channel), MARK_TTL)
+
+    async def _settled(self) -> None:
+        await asyncio.gather(*(feed.settled() for feed in self._feeds.values()))
+
+    async def _listened_to(self, script: scripts.Script, channel: str, key: bytes, ttl: int) -> int:
+        verb = "SHARDNUMSUB" if self._sharded else "NUMSUB"
+        answer: int = await self._servers.run(script, (key,), verb, self._names.channel(channel), ttl)
+        return answer
 
     async def ping(self) -> None:
         if not self._feeds:

@@ -53,6 +53,10 @@ class Names:
         """Who asked last whether a channel is deserted."""
         return self._name("deserted", channel)
 
+    def occupied(self, channel: str) -> bytes:
+        """Whether somebody was told that a channel is listened to."""
+        return self._name("occupied", channel)
+
     def presence(self, channel: str) -> tuple[bytes, bytes, bytes]:
         """Members, clients and nodes of a channel."""
         return self._name("members", channel), self._name("clients", channel), self._name("nodes", channel)

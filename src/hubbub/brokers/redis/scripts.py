@@ -18,6 +18,7 @@ PUBLISH: Final = Script("epoch", "publish")
 HISTORY: Final = Script("epoch", "history")
 POSITION: Final = Script("epoch", "position")
 DESERTED: Final = Script("deserted")
+OCCUPANCY: Final = Script("occupancy")
 MEMBER_ADD: Final = Script("members", "member_add")
 MEMBER_REMOVE: Final = Script("members", "member_remove")
 MEMBERS_REPLACE: Final = Script("members", "members_replace")
@@ -29,6 +30,7 @@ SCRIPTS: Final = (
     HISTORY,
     POSITION,
     DESERTED,
+    OCCUPANCY,
     MEMBER_ADD,
     MEMBER_REMOVE,
     MEMBERS_REPLACE,

@@ -1,0 +1,1 @@
+"""Tokens: what is taken for genuine, and where the keys come from."""

@@ -1,0 +1,1 @@
+"""Webhooks, against backends that answer, and such that do not."""
