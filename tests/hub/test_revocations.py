@@ -419,3 +419,23 @@ def test_no_client_sees_what_is_revoked() -> None:
             assert hub.groups() == {}
 
     run(scenario())
+
+
+def test_what_was_revoked_in_a_history_that_began_anew_is_learnt() -> None:
+    """The broker lost its data while the node was cut off, and what was said since is in the gap."""
+
+    async def scenario() -> None:
+        async with running(guarded()) as hub:
+            client = await come(hub, sub="bob")
+            await hub.invalidate(user="ann")
+            broker = hub.broker
+            sink, broker._sink = broker._sink, None
+            del broker._streams[REVOKED]
+            await say(hub, b'{"before": 1e12, "user": "bob"}')
+            broker._sink = sink
+            hub.deliveries.interrupted([REVOKED])
+            await until(lambda: client.closed)
+            assert await is_refused(hub, token(sub="bob"))
+            assert await is_refused(hub, token(sub="ann", iat=time.time() - 1))
+
+    run(scenario())

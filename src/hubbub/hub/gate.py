@@ -51,13 +51,14 @@ class Gate:
     async def enter(self, address: str) -> None:
         """Take a place; whoever took one calls `leave`, once. Raises `Refuse` where there is none."""
         hub, options = self._hub, self._hub.options
-        if self._arrivals is not None and not self._arrivals.take(hub.now()):
-            raise self._full("arrivals", self._arrivals.wait())
         if options.max_connections and self._inside >= options.max_connections:
             raise self._full("connections", 5.0)
         place = self._place(address)
         if place and self._by_address[place] >= options.connections_per_address > 0:
             raise self._full("connections_per_address", 5.0, status=429)
+        # At last, so that one who gets no place anyway does not take the pace of others.
+        if self._arrivals is not None and not self._arrivals.take(hub.now()):
+            raise self._full("arrivals", self._arrivals.wait())
         self._inside += 1
         if place:
             self._by_address[place] += 1
@@ -161,7 +162,8 @@ class Gate:
             identity = _identity(claims, request.client_id)
         if hub.hooks.connect:
             identity = await hub.hooks.identify(request, identity)
-        if self.asks_for_tokens and not token and identity == NOBODY:
+        # Who is merely described is not vouched for.
+        if self.asks_for_tokens and not token and replace(identity, info=None) == NOBODY:
             raise Refuse(
                 "a token is needed: send it as `Authorization: Bearer …`, as subprotocol `bearer.…`, "
                 "or in the first message",

@@ -121,6 +121,7 @@ class Membership:
                 raise Refuse("the token is for another group")
             if claims.subject != connection.session.user:
                 raise Refuse("the token is another user's")
+            hub.permits.check_closed(connection, channel)
         else:
             self._permit(connection, channel)
         if hub.hooks.subscribe:

@@ -39,6 +39,18 @@ class Permits:
             self._hub.metrics.denied(action)
             raise Refuse(reason, code=codes.PERMISSION_DENIED.code)
 
+    def check_closed(self, connection: Connection, channel: str) -> None:
+        """Raise `Refuse` where not even a token for this channel lets the connection join it."""
+        users = owners(channel)
+        if users is not None and connection.session.user not in users:
+            reason = "the group belongs to somebody else"
+        elif self._hub.namespaces.of(channel).join is Who.NOBODY:
+            reason = _REASONS[Who.NOBODY]
+        else:
+            return
+        self._hub.metrics.denied(Action.JOIN)
+        raise Refuse(reason, code=codes.PERMISSION_DENIED.code)
+
     def may_recover(self, connection: Connection, channel: str) -> bool:
         """Whether one that joins may be given what it missed, which is reading the history as a member."""
         if channel in connection.granted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from hubbub.brokers.base import BrokerUnavailable, HistoryPage
 from hubbub.core import codes
 from hubbub.core.channels import Namespace
 from hubbub.core.messages import Kind, Publication
+from hubbub.hub.background import quietly
 from hubbub.hub.hooks import Identity, to_json
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ logger = logging.getLogger("hubbub.revocations")
 
 REVOKED: Final = "$revoked"
 """The channel in which nodes tell each other; its history tells those who come later."""
+PAUSE: Final = 0.5
+"""Seconds till a broker that did not answer is asked again."""
 MOST: Final = 10_000
 """Revocations that are kept; past it the oldest go."""
 
@@ -71,8 +76,7 @@ class Revocations:
         await hub.interest.hold(REVOKED)
         page = await hub.broker.history(REVOKED)
         hub.continuity.begin(REVOKED, page.position)
-        for publication in page.publications:
-            self._learn(publication, page.position.epoch)
+        self._learn_all(page)
 
     def stop(self) -> None:
         """Learn nothing more."""
@@ -99,7 +103,8 @@ class Revocations:
 
     def _learn(self, publication: Publication, epoch: str) -> None:
         if publication.kind is Kind.GAP:
-            logger.error("revocations were lost with the broker's data; revoke again what must stay revoked")
+            logger.warning("revocations were lost with the broker's data; who knows them says them again")
+            self._hub.spawn(quietly(self._read_again(), "learning what was revoked since"))
             return
         if publication.kind is not Kind.SYSTEM:
             self._hub.deliveries.garbage(REVOKED, f"a publication of kind {publication.kind}")
@@ -117,6 +122,29 @@ class Revocations:
         if len(self._known) > MOST:
             del self._known[next(iter(self._known))]
         self._close(revocation)
+
+    async def _read_again(self) -> None:
+        """What was revoked in the gap is in the new history, and reaches this node by no other way.
+
+        And those who come later learn what was there before from one of those who know it.
+        """
+        hub, lost = self._hub, list(self._known.values())
+        speaks_for_all = all(hub.node_id < node.uid for node in hub.cluster.peers)
+        while True:
+            try:
+                self._learn_all(await hub.broker.history(REVOKED))
+                while lost and speaks_for_all:
+                    await hub.publish_raw(REVOKED, to_json(lost[-1]), kind=Kind.SYSTEM)
+                    lost.pop()
+            except BrokerUnavailable:
+                await asyncio.sleep(PAUSE)
+            else:
+                return
+
+    def _learn_all(self, page: HistoryPage) -> None:
+        for publication in page.publications:
+            if publication.kind is not Kind.GAP:  # gaps are told by this node, to itself
+                self._learn(publication, page.position.epoch)
 
     def _close(self, revocation: Revocation) -> None:
         connections = self._hub.connections

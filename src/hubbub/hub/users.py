@@ -57,7 +57,7 @@ class Users:
         """
         hub, channel = self._hub, user_channel(connection.session.user)
         most = self._most
-        for _ in range(COUNTS):
+        for attempt in range(COUNTS):
             await hub.attendance.add(channel, connection)
             if not connection.open:
                 break
@@ -67,7 +67,9 @@ class Users:
                 return
             elsewhere = sum(not id.startswith(f"{hub.node_id}-") for id in present)
             earlier = hub.registry.members(channel).index(connection) if connection.open else most
-            if earlier + elsewhere < most:
+            # While it had stepped back, some that came later may have taken the places.
+            ahead = len(present.keys() - {connection.id}) if attempt else earlier + elsewhere
+            if ahead < most:
                 return
             await hub.attendance.remove(channel, connection)
             if earlier >= most:
