@@ -16,7 +16,7 @@ serve:  ## install and serve on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
 test:  ## install what tests need and run them all (ARGS="-k name ...")
 	@scripts/venv test conformance
 	@scripts/apt chromium || true
-	@.venv/bin/python -m pytest $(ARGS)
+	@scripts/test $(ARGS)
 
 check:  ## lint, types and the import contract
 	@scripts/venv test check

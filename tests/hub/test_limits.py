@@ -465,6 +465,7 @@ def test_a_connection_is_in_so_many_groups() -> None:
             assert (await alice.hear("group_joined"))["group_name"] == "e"
             _, answer = await speak(hub, token=token(), groups=list("abcd"))
             assert answer["code"] == 106
+            assert counted(hub, "limited", limit="groups_per_connection") == 2
 
     run(scenario())
 

@@ -259,6 +259,8 @@ class Connection:
         for effect in effects:
             match effect:
                 case Send(message):
+                    if isinstance(message, Failed) and message.error is codes.LIMIT_EXCEEDED:
+                        self.hub.metrics.limited("groups_per_connection")
                     self.send(message)
                 case Close(reason):
                     self.close(reason)

@@ -40,6 +40,14 @@ FIRST: Final = ("connect", "first")
 """The query parameter of a client that speaks first: nothing is sent to it before its `connect`."""
 
 
+_LIMIT_OF: Final = {
+    codes.MESSAGE_TOO_BIG.code: "max_message_bytes",
+    codes.SLOW.code: "outbox_bytes",
+    codes.STALE.code: "handshake_timeout",
+}
+"""The limits that close a connection, by what it is closed with."""
+
+
 class Connections:
     """Transports bring clients here: first to `admit` and, when the handshake is answered, to `attach`."""
 
@@ -272,6 +280,8 @@ class Connections:
         self._hub.expiry.forget(connection)
         reason = connection.closed_with or codes.ABNORMAL
         self._hub.metrics.closed(reason.code)
+        if reason.code in _LIMIT_OF:
+            self._hub.metrics.limited(_LIMIT_OF[reason.code])
         admission = self._silent.pop(connection, None)
         if admission is not None:
             self._settle(admission)

@@ -39,6 +39,12 @@ class Doors:
         """Let clients in at this path."""
         self._hubs[path] = hub
 
+    def limited(self, limit: str) -> None:
+        """A limit has turned somebody away before it is known for which hub: the first one counts."""
+        for hub in self._hubs.values():
+            hub.metrics.limited(limit)
+            return
+
     def find(self, path: str) -> tuple[Hub, str | None] | None:
         """The hub for a decoded path and the client id in it; None where no hub is."""
         hub = self._hubs.get(path)

@@ -143,10 +143,12 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def _check_size(self, size: int) -> None:
         if size > self.max_head_bytes and not self.transport.is_closing():
+            self.doors.limited("max_head_bytes")
             self._refuse(b"431 Request Header Fields Too Large", b"the request head is too large\n")
 
     def _too_slow(self, part: bytes) -> None:
         self._deadline = None
+        self.doors.limited("handshake_timeout")
         cycle = self.cycle
         if cycle is not None and cycle.response_started and not cycle.response_complete:
             self.transport.close()  # in the middle of an answer there is no room for another
