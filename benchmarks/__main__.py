@@ -4,11 +4,11 @@ import argparse
 import shlex
 import sys
 
-from benchmarks import connect, fanout, memory, mixed, nodes, report
+from benchmarks import connect, fanout, hostile, memory, mixed, nodes, report
 from benchmarks.harness import BUILD, BenchError, prepare
 from benchmarks.options import Options
 
-NAMES = ("fanout", "peers", "mixed", "memory", "connect", "nodes")
+NAMES = ("fanout", "peers", "mixed", "memory", "connect", "nodes", "hostile")
 
 
 def parse() -> tuple[list[str], Options]:
@@ -36,6 +36,8 @@ def parse() -> tuple[list[str], Options]:
             inbound_publications=10_000,
             publishes=5_000,
             node_turns=1,
+            hostile=200,
+            hostile_seconds=12,
             serve_arguments=serve_arguments,
         )
     else:
@@ -74,6 +76,8 @@ def run(names: list[str], options: Options, results: report.Results) -> None:
         results.guarded = connect.run_guarded(options)
     if "nodes" in names:
         results.nodes = nodes.run(options)
+    if "hostile" in names:
+        results.hostile = hostile.run(options)
 
 
 if __name__ == "__main__":

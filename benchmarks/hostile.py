@@ -34,7 +34,7 @@ EVERY = 2.0
 """Seconds between two messages of an honest client; ten get each."""
 QUIET_SECONDS = 5
 WAYS = 10
-ROTATE_SECONDS = 4.0
+ROTATE_SECONDS = 10.0
 BUSY_PER_SECOND = 20
 BUSY = "x" * 4000
 KEY = "a key for the benchmark"

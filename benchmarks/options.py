@@ -28,7 +28,7 @@ class Options:
     inbound_rate: float = 2000
     publishes: int = 50_000
     node_turns: int = 3
-    # Of `hostile`: every way has its turn with everybody.
+    # Of `hostile`.
     hostile: int = 2000
     hostile_seconds: float = 40
     serve_arguments: list[str] = field(default_factory=list)

@@ -16,12 +16,13 @@ from rich.table import Table
 
 from benchmarks.connect import ConnectResult
 from benchmarks.fanout import HUBBUB, FanOutResult
+from benchmarks.hostile import HostileResult
 from benchmarks.memory import MemoryResult
 from benchmarks.mixed import MixedResult
 from benchmarks.nodes import InboundResult, NodesResult
 from benchmarks.options import Options
 
-SCENARIOS = ("mixed", "memory", "connect", "nodes")
+SCENARIOS = ("mixed", "memory", "connect", "guarded", "nodes", "hostile")
 PACKAGES = ("hubbub", "uvicorn", "uvloop", "websockets", "fastapi", "python-socketio", "redis", "hiredis")
 
 
@@ -45,6 +46,7 @@ class Results:
     connect: ConnectResult | None = None
     guarded: ConnectResult | None = None
     nodes: NodesResult | None = None
+    hostile: HostileResult | None = None
 
 
 def bars(results: Results) -> list[Bar]:
@@ -97,7 +99,30 @@ def bars(results: Results) -> list[Bar]:
         )
     if n := results.nodes:
         found += _node_bars(n)
+    if h := results.hostile:
+        note = f"{h.p99_ms:.0f} ms ({h.quiet_p99_ms:.0f} before; kept off its core {h.server_waited:.0%})"
+        lost = max(0, 1 - h.delivered / h.expected)
+        found += [
+            Bar(f"p99 of {h.honest} honest beside {h.hostile} hostile", note, "≤ 50 ms", h.p99_ms <= 50),
+            Bar("… honest ones thrown out", str(h.thrown_out), "0", h.thrown_out == 0),
+            Bar("… their messages not delivered", f"{lost:.1%}", "≤ 1 %", lost <= 0.01),
+        ]
     return found
+
+
+def _hostile_table(h: HostileResult) -> Table:
+    """What the siege was, and what it cost."""
+    costs = f"server CPU {h.quiet_cpu:.0%} → {h.cpu:.0%}, the siege's {h.siege_cpu:.0%} of a core"
+    memory = f"memory {_mb(h.before_bytes)} → {_mb(h.peak_bytes)} → {_mb(h.after_bytes)} MB"
+    times = f"latency p50 {h.p50_ms:.0f}, p99 {h.p99_ms:.0f}, p99.9 {h.p999_ms:.0f}, most {h.max_ms:.0f} ms"
+    table = Table(title=f"{h.seconds:.0f} seconds of siege", caption=f"{costs}\n{memory}\n{times}")
+    table.add_column("way", no_wrap=True)
+    for heading in ("connects", "refused", "thrown out", "MB sent"):
+        table.add_column(heading, justify="right")
+    for name, did in h.ways.items():
+        counts = str(did["connects"]), str(did["refused"]), str(did["thrown_out"])
+        table.add_row(name, *counts, _mb(did["bytes"]))
+    return table
 
 
 def _node_bars(nodes: NodesResult) -> list[Bar]:
@@ -178,6 +203,8 @@ def show(results: Results, options: Options) -> None:
         console.print(table)
     if results.nodes:
         console.print(_node_table(results.nodes))
+    if results.hostile:
+        console.print(_hostile_table(results.hostile))
     if promises := bars(results):
         table = Table(title="Promises")
         for heading in ("what", "measured", "promised", ""):

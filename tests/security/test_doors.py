@@ -1,6 +1,7 @@
 """Who stands at the door and says to be somebody else: another user, another page, another address."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,16 +13,34 @@ from ..transports.serving import Running, eventually
 from .siege import HEAD_LINES, exchange, guarded, knock, member, token, unguarded
 
 
-def test_nobody_takes_another_ones_id() -> None:
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Running]:
+    """A server that asks for tokens."""
+    with guarded() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Running]:
+    """A server whose proxies are elsewhere."""
+    with unguarded(trusted_proxies=("10.0.0.0/8",)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxied() -> Iterator[Running]:
+    """A server that has a proxy on this machine."""
+    with unguarded(trusted_proxies=("127.0.0.1",)) as running:
+        yield running
+
+
+def test_nobody_takes_another_ones_id(strict: Running) -> None:
     """Without a token 401; with another one's 403; with one's own in."""
-    with guarded() as server:
-        assert knock(server, "/ws/alice")[0] == 401
-        assert knock(server, "/ws/alice", Authorization=f"Bearer {token('bob')}")[0] == 403
-        assert knock(server, "/ws/alice", Authorization=f"Bearer {token('alice')}")[0] == 101
-        assert (
-            knock(server, "/ws/device", Authorization=f"Bearer {token('bob', client_id='device')}")[0] == 101
-        )
-        assert knock(server, "/ws/bob", Authorization=f"Bearer {token('bob', client_id='device')}")[0] == 403
+    assert knock(strict, "/ws/alice")[0] == 401
+    assert knock(strict, "/ws/alice", Authorization=f"Bearer {token('bob')}")[0] == 403
+    assert knock(strict, "/ws/alice", Authorization=f"Bearer {token('alice')}")[0] == 101
+    assert knock(strict, "/ws/device", Authorization=f"Bearer {token('bob', client_id='device')}")[0] == 101
+    assert knock(strict, "/ws/bob", Authorization=f"Bearer {token('bob', client_id='device')}")[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -42,11 +61,10 @@ def test_nobody_takes_another_ones_id() -> None:
         "/ws/alice#bob",
     ],
 )
-def test_no_spelling_of_an_id_is_a_way_in(path: str) -> None:
+def test_no_spelling_of_an_id_is_a_way_in(strict: Running, path: str) -> None:
     """Bob, with his own token, gets in nowhere but as Bob."""
-    with guarded() as server:
-        status, _ = knock(server, path, Authorization=f"Bearer {token('bob')}")
-        assert status in (400, 403, 404)
+    status, _ = knock(strict, path, Authorization=f"Bearer {token('bob')}")
+    assert status in (400, 403, 404)
 
 
 def test_a_token_in_the_query_is_none() -> None:
@@ -91,12 +109,11 @@ def test_who_is_to_say_who_it_is_can_do_nothing_before() -> None:
         ("", 403),
     ],
 )
-def test_pages_of_other_origins_are_kept_out(origin: str, status: int) -> None:
+def test_pages_of_other_origins_are_kept_out(strict: Running, origin: str, status: int) -> None:
     """A cross-origin WebSocket is refused, whatever cookies and tokens come with it."""
-    with guarded() as server:
-        found, raw = knock(server, Origin=origin, Authorization=f"Bearer {token('alice')}")
-        assert found == status
-        raw.vanish()
+    found, raw = knock(strict, Origin=origin, Authorization=f"Bearer {token('alice')}")
+    assert found == status
+    raw.vanish()
 
 
 def address_of(server: Running, *lines: bytes) -> str:
@@ -124,10 +141,9 @@ SMUGGLED = [
 
 
 @pytest.mark.parametrize("lines", SMUGGLED)
-def test_who_is_no_proxy_is_not_believed(lines: list[bytes]) -> None:
+def test_who_is_no_proxy_is_not_believed(alone: Running, lines: list[bytes]) -> None:
     """Whatever its headers say, its address is where it comes from."""
-    with unguarded(trusted_proxies=("10.0.0.0/8",)) as server:
-        assert address_of(server, *lines) == "127.0.0.1"
+    assert address_of(alone, *lines) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -142,11 +158,10 @@ def test_who_is_no_proxy_is_not_believed(lines: list[bytes]) -> None:
         pytest.param([b"Forwarded: for=6.6.6.6"], id="the standard one"),
     ],
 )
-def test_behind_a_proxy_only_its_own_header_counts(lines: list[bytes]) -> None:
+def test_behind_a_proxy_only_its_own_header_counts(proxied: Running, lines: list[bytes]) -> None:
     """What a proxy would have passed on as something else is not read as what it is not."""
-    with unguarded(trusted_proxies=("127.0.0.1",)) as server:
-        found = address_of(server, *lines, b"X-Forwarded-For: 9.9.9.9")
-        assert found in ("9.9.9.9", "400")
+    found = address_of(proxied, *lines, b"X-Forwarded-For: 9.9.9.9")
+    assert found in ("9.9.9.9", "400")
 
 
 @pytest.mark.parametrize(
@@ -191,12 +206,11 @@ def test_what_the_nearest_proxy_has_written_counts(said: str, address: str) -> N
         ),
     ],
 )
-def test_one_request_is_not_read_as_two(request_: bytes) -> None:
+def test_one_request_is_not_read_as_two(proxied: Running, request_: bytes) -> None:
     """Where a proxy and the server could differ about where a request ends, it is refused."""
-    with unguarded() as server:
-        status, answer = exchange(server, request_)
-        assert status == 400
-        assert answer.count(b"HTTP/1.1 ") == 1
+    status, answer = exchange(proxied, request_)
+    assert status == 400
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_an_answer_has_the_headers_that_the_server_gave_it() -> None:

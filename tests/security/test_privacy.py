@@ -41,7 +41,7 @@ def heard(client: Client) -> list[Any]:
 @pytest.mark.parametrize("channel", SECRETS)
 @pytest.mark.parametrize("type", ["join_group", "history", "presence", "presence_stats", "publish"])
 def test_what_belongs_to_others_stays_theirs(server: Running, channel: str, type: str) -> None:
-    """No command reads, joins or writes another one's channel; the refusal says so, and tells nothing else."""
+    """No command reads, joins or writes another one's channel; the refusal tells nothing else."""
     with member(server, "bob") as bob:
         fields = {"data": {"forged": True}} if type == "publish" else {}
         said = answer(bob, type, group_name=channel, **fields)
@@ -52,7 +52,7 @@ def test_what_belongs_to_others_stays_theirs(server: Running, channel: str, type
 
 
 LOOK_ALIKES = [
-    "\uff04client:alice",  # ＄, full width
+    "\uff04client:alice",  # a dollar of full width
     "\ufe69client:alice",  # ﹩, small
     "\u200b$client:alice",
     "\ufeff$client:alice",
@@ -68,21 +68,21 @@ LOOK_ALIKES = [
     "$*",
     "private*",
     "private:*",
-    "private\uff1ax",  # ：, full width
-    "private\ua789x",  # ꞉, a letter that looks like a colon
+    "private\uff1ax",  # a colon of full width
+    "private\ua789x",  # a letter that looks like a colon
     "Private:x",
     "PRIVATE:x",
     "private :x",
     " private:x",
     ":private:x",
     "private%3Ax",
-    "priv\u0430te:x",  # а, Cyrillic
+    "priv\u0430te:x",  # a Cyrillic letter
     "private\u200b:x",
     "private/x",
     "private.x",
     "orders:*",
     "orders:**",
-    "orders:42\uff03alice",  # ＃, full width
+    "orders:42\uff03alice",  # a number sign of full width
     "orders:42 #alice ",
     "orders:42#\u0430lice",
     "orders:42#alice#bob",
@@ -205,7 +205,7 @@ def test_nobody_speaks_in_a_channel_of_the_server(server: Running) -> None:
 
 
 def test_what_is_published_cannot_pass_for_something_else(server: Running) -> None:
-    """Data that looks like the end of a message, or like another, stays data; the sender's name is the server's."""
+    """Data that looks like the end of a message stays data; who sent it, the server says."""
     with member(server, "alice") as alice, member(server, "bob") as bob:
         alice.join("lobby")
         forged = '"},"type":"disconnect","code":3503,"x":{"y":"'

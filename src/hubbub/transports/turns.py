@@ -2,11 +2,11 @@
 
 Theory of operation. Reading is where a client can make the server work: what it sends in one piece may be
 thousands of frames, and there may be thousands of such clients. So only a short piece of a connection that
-has said little in this second is heard at once. Anything else waits, and its connection stands in a queue: in
-the first one where it is among its first reads of a second, in the second one else. Each queue gets a short
-share of every turn of the event loop, and gives each connection a shorter one; the rest of the turn belongs
-to everything else. Of who waits nothing more is read. A server that is not busy has long turns by at once,
-so that nobody notices; in one that is, those wait who send most.
+has said little in this second is heard at once, and of those so many in a turn of the event loop. Anything
+else waits, and its connection stands in one of three queues: with a short piece, with a long one, or as one
+that has said much. Each queue gets a short share of every turn, and gives each connection a shorter one; the
+rest of the turn belongs to everything else. Of who waits nothing more is read. A server that is not busy is
+through with the queues at once, so that nobody notices; in one that is, those wait who send most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import socket
 from collections import deque
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 FREE_READS: Final = 10
 """Reads of a connection in a second with which it is among those that say little."""
@@ -25,14 +25,21 @@ LONGEST_SLICE: Final = 1024
 """The same in the middle of something long."""
 MOST: Final = 16 * 1024
 """Bytes that are read off a socket at a time, and so the most that waits of a connection."""
-SHARE: Final = 0.0005
-"""Seconds of a turn of the event loop that a queue has."""
-AT_ONCE: Final = 0.0002
-"""Seconds of which a connection has at a time."""
+AT_ONCE: Final = 0.00015
+"""Seconds that a connection has at a time."""
 HEARD: Final = 32
-"""Pieces that are heard at once before those who wait have their share."""
-STARTS: Final = 2
-"""Connections of a queue that may start something in a turn that goes on after it."""
+"""Short pieces that are heard at once before those who wait have their share."""
+ROUND: Final = 64
+"""Turns in which all who wait are looked after once."""
+
+
+class Queue(NamedTuple):
+    """Connections that wait, and their share of a turn."""
+
+    waiting: deque[ByTurns]
+    seconds: float
+    starts: int
+    """Connections that may start something which goes on after their turn."""
 
 
 class Turns:
@@ -41,34 +48,67 @@ class Turns:
     def __init__(self) -> None:
         self.buffer = bytearray(MOST)
         """What every connection reads into: who does takes it out at once."""
-        self._few: deque[ByTurns] = deque()
-        self._many: deque[ByTurns] = deque()
+        self._short = Queue(deque(), 0.003, HEARD)
+        self._long = Queue(deque(), 0.0006, 4)
+        self._much = Queue(deque(), 0.0003, 2)
         self._going = False
         self._heard = 0
+        self._swept = 0
 
     def has_room(self) -> bool:
         """Whether one more may be heard at once."""
         self._heard += 1
         return self._heard <= HEARD
 
-    def wait(self, connection: ByTurns, *, much: bool) -> None:
-        """Have a connection's turn come, as one that says much or as one that does not."""
-        (self._many if much else self._few).append(connection)
+    def wait(self, connection: ByTurns, size: int, *, much: bool) -> None:
+        """Have a connection's turn come: with so many bytes, or as one that has said much."""
+        queue = self._much if much else self._short if size <= SLICE else self._long
+        queue.waiting.append(connection)
         if not self._going:
             self._going = True
             asyncio.get_running_loop().call_soon(self._go_round)
 
     def _go_round(self) -> None:
         self._heard = 0
-        for queue in (self._few, self._many):
+        self._sweep(self._much.waiting)
+        for waiting, seconds, most in (self._short, self._long, self._much):
             now = perf_counter()
-            end, starts = now + SHARE, 0
-            while queue and now < end and starts < STARTS:
-                starts += queue.popleft().speak(now + AT_ONCE)
+            end, starts = now + seconds, 0
+            while waiting and now < end and starts < most:
+                starts += waiting.popleft().speak(now + AT_ONCE)
                 now = perf_counter()
-        self._going = bool(self._few or self._many)
+        self._going = bool(self._short.waiting or self._long.waiting or self._much.waiting)
         if self._going:
             asyncio.get_running_loop().call_soon(self._go_round)
+
+    def _sweep(self, queue: deque[ByTurns]) -> None:
+        """Look after those who may have gone while they wait: a long queue would be full of them."""
+        for _ in range(len(queue) // ROUND):
+            self._swept = (self._swept + 1) % len(queue)
+            queue[self._swept].look()
+
+
+class _Gone(asyncio.Transport):
+    """In place of the transport of a connection that is over."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def write(self, data: object) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+_GONE: Final = _Gone()
 
 
 class ByTurns(asyncio.BufferedProtocol):
@@ -107,8 +147,7 @@ class ByTurns(asyncio.BufferedProtocol):
 
     def speak(self, until: float) -> bool:
         """Take in of what waits until then; whether something was started that goes on after it."""
-        if not self._transport.is_closing() and self._has_gone():
-            self._transport.abort()
+        self.look()
         self._in_turn = True  # whatever happens meanwhile, what is left is seen to here
         data, at, size = self._unheard, 0, SLICE
         while at < len(data) and not self._held and not self._transport.is_closing():
@@ -120,21 +159,25 @@ class ByTurns(asyncio.BufferedProtocol):
                 break
         self._in_turn = False
         self._unheard = b"" if self._transport.is_closing() else data[at:]
-        if not self._held:
-            self._go_on()
+        self._go_on()
         return self._held
 
-    def _has_gone(self) -> bool:
-        """Whether the client has reset the connection, of which nobody hears while nothing is read."""
+    def look(self) -> None:
+        """End it if its client has reset the connection: nobody hears of that while nothing is read."""
+        if self._transport.is_closing():
+            return
         file = self._transport.get_extra_info("socket")
         try:
-            return file is None or file.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            gone = file is None or file.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except OSError:
-            return True
+            gone = True
+        if gone:
+            self._transport.abort()
 
-    def forget(self) -> None:
-        """Nothing that waits is of interest any more."""
+    def part(self) -> None:
+        """The connection is over."""
         self._unheard = b""
+        self._transport = _GONE  # uvloop's holds on to a protocol that reads into a buffer
 
     def pause_reading(self) -> None:
         """Take nothing more off the socket."""
@@ -146,10 +189,13 @@ class ByTurns(asyncio.BufferedProtocol):
         """Go on reading."""
         self._held = False
         if not self._in_turn:
-            self._go_on()
+            # What the last command has published goes out next turn: it comes before what is read then.
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Take in what waits when its turn comes, or else what comes next."""
+        if self._held:
+            return
         if self._unheard:
             self._wait()
         elif not self._transport.is_closing():
@@ -158,6 +204,6 @@ class ByTurns(asyncio.BufferedProtocol):
     def _wait(self) -> None:
         if not self._in_turn and not self._held:
             self._in_turn = True
-            self._turns.wait(self, much=self._reads > FREE_READS)
+            self._turns.wait(self, len(self._unheard), much=self._reads > FREE_READS)
         if len(self._unheard) > SLICE and not self._transport.is_closing():
             self._transport.pause_reading()

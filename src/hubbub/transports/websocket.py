@@ -128,7 +128,7 @@ class WebSocketTransport(ByTurns):
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
-        self.forget()
+        self.part()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.lost(codes.ABNORMAL)
@@ -136,6 +136,7 @@ class WebSocketTransport(ByTurns):
         self.write = _nowhere
         self._ws.parser.close()
         del self._ws.parser
+        self._ws.parser_exc = None  # its traceback holds the frames it went through
 
     # From uvicorn.
 
