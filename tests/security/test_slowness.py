@@ -126,6 +126,22 @@ def test_a_body_that_nobody_reads_ends_too() -> None:
         assert ending(raw).startswith(b"HTTP/1.1 401")
 
 
+def test_who_goes_in_the_middle_of_a_request_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """That clients vanish is no error of the server's, at whatever byte."""
+    with unguarded() as server, client(server) as honest:
+        for head in (HEAD, HEAD[:10], POST, POST + b"Content-Length: 100\r\n\r\n{", HEAD + b"\r\n"):
+            for polite in (True, False):
+                raw = RawClient(server)
+                raw.socket.sendall(head)
+                served(honest)
+                if polite:
+                    raw.socket.close()
+                else:
+                    raw.vanish()
+        served(honest)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+
+
 def test_readers_that_never_read_cost_what_an_outbox_holds() -> None:
     """They are closed as slow (3008); the server's memory stays where it was, and others get everything."""
     bound, message, members = 100_000, "x" * 10_000, 20

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from fastapi import Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 PATIENCE: Final = 30.0
@@ -30,6 +31,8 @@ async def read_body(request: Request) -> bytes:
     except TimeoutError as exc:
         sentence = f"the body took longer than {PATIENCE:g} seconds"
         raise HTTPException(408, sentence, {"Connection": "close"}) from exc
+    except ClientDisconnect as exc:  # nobody hears this; as an error of ours it would fill the log
+        raise HTTPException(400, "the client has gone in the middle of its body") from exc
     if not body.strip():
         raise HTTPException(400, "the body is empty; send a JSON object")
     try:
