@@ -22,8 +22,8 @@ from hubbub.http.app import socket_route
 from hubbub.http.demo import mount_demo
 from hubbub.hub import Hub
 from hubbub.settings import Settings
+from hubbub.transports.arrival import http_protocol
 from hubbub.transports.handshake import Doors
-from hubbub.transports.http import http_protocol
 from hubbub.webhooks import attach_webhooks
 from hubbub.webhooks.openapi import webhooks_router
 

@@ -118,7 +118,7 @@ def left_behind(hub: Hub) -> dict[str, object]:
         "registry": [name for name, _ in hub.registry.channels()],
         "watched": hub.expiry._at,
         "due": hub.expiry._due,
-        "turns": hub.membership._turns,
+        "turns": hub.membership._waiting,
         "interest": set(hub.interest._held) - own,
         "taps": set(hub.deliveries._taps) - own,
         "trails": set(hub.continuity._trails) - own,

@@ -33,7 +33,7 @@ def left_behind(server: Running) -> dict[str, int]:
             "taps": len(hub.deliveries._taps),
             "trails": len(hub.continuity),
             "silent": len(hub.connections._silent),
-            "turns": len(hub.membership._turns),
+            "turns": len(hub.membership._waiting),
             "tasks": len(hub._tasks),
             "connection objects": sum(type(o) is Connection and o.hub is hub for o in objects),
             "transport objects": sum(type(o) is WebSocketTransport and o._hub is hub for o in objects),

@@ -1,8 +1,9 @@
 """What a token says, once it is verified."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from hubbub.core.grants import Grants
 
@@ -20,8 +21,7 @@ class AuthUnavailable(Exception):
     """Nobody can say now what a token is worth: keys or an introspection endpoint cannot be reached."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """A verified token.
 
     subject: claim `sub`, the user. client_id: claim `client_id`, "" where there is none. groups: to be joined
@@ -42,7 +42,7 @@ class Claims:
     token_id: str = ""
     api: frozenset[str] = frozenset()
     scopes: tuple[str, ...] = ()
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Verifier(Protocol):
@@ -55,4 +55,8 @@ class Verifier(Protocol):
         """Let go of everything; idempotent."""
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a token. Raises `BadToken` and `AuthUnavailable`."""
+        """The claims of a token. Raises `BadToken` and `AuthUnavailable`.
+
+        Called in a task of its own, unless the class has a true `taskless`: then nothing in here may ask for
+        its task, as `asyncio.timeout` does.
+        """

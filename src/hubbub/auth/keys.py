@@ -4,6 +4,7 @@ That is what keeps a public key from ever being taken for an HMAC secret: the ke
 for, the token only chooses among these.
 """
 
+import hmac
 import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -46,7 +47,7 @@ SignatureKey: TypeAlias = OctKey | RSAKey | ECKey | OKPKey
 class Key:
     """One key, ready to verify with."""
 
-    __slots__ = ("_key", "algorithms", "kid")
+    __slots__ = ("_key", "_macs", "algorithms", "kid")
 
     def __init__(self, key: SignatureKey) -> None:
         """Raises `ValueError` where it can verify nothing."""
@@ -64,11 +65,20 @@ class Key:
             if not algorithms:
                 raise ValueError(f"a key for {key.alg} cannot be used")
         self._key = key
+        self._macs: dict[str, hmac.HMAC] = {}
+        if isinstance(key, OctKey):
+            self._macs = {name: hmac.new(key.raw_value, digestmod=f"sha{name[2:]}") for name in algorithms}
         self.kid = key.kid or ""
         self.algorithms = algorithms
 
     def verify(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         """Whether it is this key's signature, by one of its algorithms."""
+        mac = self._macs.get(algorithm)
+        if mac is not None:
+            # What joserfc does, but for looking up the hash and the key anew for every client at the door.
+            mac = mac.copy()
+            mac.update(message)
+            return hmac.compare_digest(mac.digest(), signature)
         return JWSRegistry.algorithms[algorithm].verify(message, signature, self._key)
 
 

@@ -3,10 +3,11 @@
 import asyncio
 import re
 import time
+from binascii import a2b_base64
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from joserfc.util import urlsafe_b64decode
@@ -51,6 +52,7 @@ class Parts(NamedTuple):
     payload: bytes
 
 
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _decode_header: Final = msgspec.json.Decoder(Header).decode
 _decode_claims: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -64,13 +66,17 @@ def take_apart(token: str) -> Parts:
         raise BadToken("the token is no JWT: three parts in base64url with dots between them")
     head, body, proof = match.groups()
     try:
-        return Parts(_header(head), token[: match.end(2)].encode(), _bytes(proof), _bytes(body))
+        signed = token[: match.end(2)].encode()
+        # Base64 has several texts for the same bytes, of which the library takes one. That matters for the
+        # signature alone, since it covers all else.
+        return Parts(_header(head), signed, urlsafe_b64decode(proof.encode()), _bytes(body))
     except ValueError:
         raise BadToken("the token cannot be read: its base64url is none") from None
 
 
 def _bytes(part: str) -> bytes:
-    return urlsafe_b64decode(part.encode())
+    # Of the alphabet alone, as `_FORM` has it; the library's way takes twice as long.
+    return a2b_base64(part.encode().translate(_URL_SAFE) + b"==")
 
 
 @lru_cache(maxsize=256)
@@ -108,6 +114,9 @@ class Tokens:
     something; all, unless given. leeway: seconds that clocks may differ. insecure: allow a jwks_url without
     TLS.
     """
+
+    taskless: ClassVar = True
+    """`verify` does not ask in which task it is."""
 
     def __init__(
         self,

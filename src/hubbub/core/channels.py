@@ -28,7 +28,7 @@ def check_name(name: str, what: str) -> str:
         raise BadName(f"{what} is empty; give it at least one character")
     if _UNPRINTABLE.search(name):
         raise BadName(f"{what} holds a control character; use printable text")
-    if len(name) > MAX_NAME_BYTES or len(name.encode()) > MAX_NAME_BYTES:
+    if len(name) > MAX_NAME_BYTES or (not name.isascii() and len(name.encode()) > MAX_NAME_BYTES):
         raise BadName(f"{what} is longer than {MAX_NAME_BYTES} bytes")
     return name
 
@@ -128,7 +128,10 @@ class Namespaces:
 
     def of(self, channel: str) -> Namespace:
         """The options that apply to `channel`."""
-        if channel[:1] == "$":
-            return self.named.get(channel.partition(":")[0], self.reserved)
+        reserved = channel[:1] == "$"
+        if not self.named:
+            return self.reserved if reserved else self.default
         prefix, colon, _ = channel.partition(":")
+        if reserved:
+            return self.named.get(prefix, self.reserved)
         return self.named.get(prefix, self.default) if colon else self.default

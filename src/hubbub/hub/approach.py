@@ -92,6 +92,8 @@ class Approach:
         if self._recover is not None and page.since is not None:
             found = missed(page.publications, page.since, page.position)
         since = page.since if found is not None else None
+        if not found and not self._live:
+            return since, []
         rest = merge(found or [], self._of(page.position.epoch), (since or page.position).offset)
         return None if rest is None else (since, rest)
 

@@ -57,10 +57,11 @@ class Commands:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._begun = 0  # commands that tell themselves how long they took
 
     def handle(self, connection: Connection, payload: bytes) -> None:
         """Decode one frame and let the session decide on each of its commands."""
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), self._begun
         try:
             for command in connection.protocol.decode(payload):
                 if connection.waiting is None:
@@ -69,7 +70,7 @@ class Commands:
                     connection.waiting.append(command)
         except BadCommand as exc:
             connection.apply(connection.session.fault(exc))
-        if connection.waiting is None:
+        if self._begun == begun:
             self._hub.metrics.processing.observe(time.perf_counter() - started)
 
     def perform(self, connection: Connection, command: Command) -> None:
@@ -77,9 +78,13 @@ class Commands:
         if isinstance(command, Ping):
             connection.send(Alive(command.id, self._hub.timestamp()))
         else:
+            self._begun += 1
             connection.waiting = deque()
-            connection.transport.pause_reading()
-            self._hub.spawn(self._work(connection, command))
+            work = self._work(connection, command)
+            # What joins is all that a crowd at the door wants; other commands keep their place in the queue.
+            begin = self._hub.begin if type(command) is Subscribe else self._hub.spawn
+            if begin(work) is not None:
+                connection.transport.pause_reading()
 
     async def _work(self, connection: Connection, command: Command) -> None:
         """Perform a command, then whatever came in behind it, in order."""

@@ -41,6 +41,11 @@ class Deliveries:
         """Bytes that wait for a fan-out."""
         return self._fanout.backlog
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something is on its way to members that were there when it was published."""
+        return self._ticking
+
     def tap(self, channel: str, tap: Tap) -> None:
         """Show `tap` what arrives for a channel, whether somebody listens or not."""
         self._taps.setdefault(channel, []).append(tap)

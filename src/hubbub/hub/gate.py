@@ -163,7 +163,7 @@ class Gate:
         if hub.hooks.connect:
             identity = await hub.hooks.identify(request, identity)
         # Who is merely described is not vouched for.
-        if self.asks_for_tokens and not token and replace(identity, info=None) == NOBODY:
+        if not token and self.asks_for_tokens and replace(identity, info=None) == NOBODY:
             raise Refuse(
                 "a token is needed: send it as `Authorization: Bearer …`, as subprotocol `bearer.…`, "
                 "or in the first message",
@@ -190,7 +190,10 @@ class Gate:
         """A token's claims. Raises `Refuse`."""
         assert self._hub.auth is not None
         try:
-            claims = await self._hub.auth.verify(token)
+            work = self._hub.auth.verify(token)
+            # One that is not ours may want a task of its own, as for a time limit.
+            ours = getattr(self._hub.auth, "taskless", False)
+            claims = await (work if ours else asyncio.create_task(work))
         except BadToken as exc:
             self._hub.metrics.bad_token("expired" if exc.expired else "invalid")
             error = codes.TOKEN_EXPIRED if exc.expired else codes.UNAUTHORIZED

@@ -23,8 +23,7 @@ Hook = Callable[..., Any]
 H = TypeVar("H", bound=Hook)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectRequest:
+class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A client at the door: what its handshake says.
 
     client_id: the id of the path, None where the server is to make one. headers: by lower-case name.
@@ -33,8 +32,8 @@ class ConnectRequest:
 
     client_id: str | None
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
     address: str = ""
 
     @property
@@ -240,9 +239,9 @@ class Hooks:
     async def call(self, call: Callable[[], Any]) -> Any:
         """What the hook returns. One that raises or takes too long is logged and refuses."""
         try:
-            async with asyncio.timeout(self._timeout):
-                result = call()
-                return await result if isinstance(result, Awaitable) else result
+            result = call()
+            # In a task of its own: where it is called from there may be none.
+            return await asyncio.create_task(self._bounded(result)) if inspect.isawaitable(result) else result
         except (Refuse, BadCommand):
             raise
         except TimeoutError as exc:
@@ -251,6 +250,10 @@ class Hooks:
         except Exception as exc:
             logger.exception("a hook raised; that counts as a no")
             raise Refuse(codes.INTERNAL.message, status=500, code=codes.INTERNAL.code) from exc
+
+    async def _bounded(self, result: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(self._timeout):
+            return await result
 
     async def identify(self, request: ConnectRequest, known: Identity) -> Identity:
         """Who the client is, by the first connect hook that says; raises `Refuse` for one not let in.

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet
@@ -29,6 +28,8 @@ from hubbub.core.messages import (
 )
 from hubbub.core.registry import Registry
 from hubbub.hub.attendance import Attendance
+from hubbub.hub.background import advance
+from hubbub.hub.clock import timestamp
 from hubbub.hub.cluster import Cluster
 from hubbub.hub.commands import Commands
 from hubbub.hub.connection import Connection
@@ -408,7 +409,7 @@ class Hub(Registration):
     @staticmethod
     def timestamp() -> str:
         """The time of day as the wire shows it: ISO 8601 with a UTC offset."""
-        return datetime.now(UTC).isoformat()
+        return timestamp()
 
     def _housekeep(self, expected: float) -> None:
         """Everything that happens by the clock: the connections' signs of life, the loop's own lag."""
@@ -429,12 +430,25 @@ class Hub(Registration):
         assert self._loop is not None
         return self._loop.call_later(seconds, what, *arguments)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the background, and hold on to it until it is done."""
         assert self._loop is not None
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Do it as far as that takes no waiting, and the rest, if there is any, in the background.
+
+        See `advance` for the work that may be begun so. All of it is done in the background where something
+        is on its way, so that no newcomer is given what was published before it came; and where the broker is
+        out of this process, since then there is always something to wait for.
+        """
+        if self.broker.remote or self.deliveries.under_way:
+            return self.spawn(work)
+        rest = advance(work)
+        return None if rest is None else self.spawn(rest)
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         return {

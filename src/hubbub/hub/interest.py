@@ -22,7 +22,7 @@ class Interest:
         self._held: dict[str, int] = {}  # channels somebody is about to listen to
         self._subscribed: set[str] = set()
         self._doubtful: set[str] = set()  # a subscribe failed or was cancelled, perhaps after its effect
-        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._under_way: dict[str, asyncio.Future[None] | None] = {}  # a future where somebody waits for it
         self._released: set[str] = set()
         self._janitor: asyncio.Task[None] | None = None
 
@@ -35,7 +35,7 @@ class Interest:
         try:
             while channel not in self._subscribed or channel in self._under_way:
                 if channel in self._under_way:
-                    await asyncio.wait([self._under_way[channel]])
+                    await self._done(channel)
                 else:
                     await self._operate(channel, subscribe=True)
         except BaseException:
@@ -73,7 +73,7 @@ class Interest:
             state.clear()
 
     async def _operate(self, channel: str, *, subscribe: bool) -> None:
-        self._under_way[channel] = done = asyncio.get_running_loop().create_future()
+        self._under_way[channel] = None
         try:
             if subscribe:
                 self._doubtful.add(channel)
@@ -85,14 +85,22 @@ class Interest:
                 self._doubtful.discard(channel)
                 await self._broker.unsubscribe(channel)
         finally:
-            del self._under_way[channel]
-            done.set_result(None)
+            done = self._under_way.pop(channel)
+            if done is not None:
+                done.set_result(None)
+
+    async def _done(self, channel: str) -> None:
+        """Return when what is under way for a channel has ended, however that was."""
+        done = self._under_way[channel]
+        if done is None:
+            done = self._under_way[channel] = asyncio.get_running_loop().create_future()
+        await asyncio.wait([done])
 
     async def _tidy(self) -> None:
         while self._released:
             channel = self._released.pop()
             while channel in self._under_way:
-                await asyncio.wait([self._under_way[channel]])
+                await self._done(channel)
             if channel in self._held or self._wanted(channel):
                 continue
             if channel not in self._subscribed and channel not in self._doubtful:

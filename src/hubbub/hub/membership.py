@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from hubbub.core import codes
@@ -27,29 +28,41 @@ if TYPE_CHECKING:
 
 
 class _Turn:
-    """A connection's turn, as a context: the lock is there as long as somebody has it or waits for it."""
+    """A connection's turn, as a context; who waits for one comes in the order of asking."""
 
-    __slots__ = ("_connection", "_lock", "_turns")
+    __slots__ = ("_connection", "_waiting")
 
-    def __init__(self, turns: dict[Connection, asyncio.Lock], connection: Connection) -> None:
-        self._turns = turns
+    def __init__(
+        self, waiting: dict[Connection, deque[asyncio.Future[None]]], connection: Connection
+    ) -> None:
+        self._waiting = waiting
         self._connection = connection
-        self._lock = turns.setdefault(connection, asyncio.Lock())
 
     async def __aenter__(self) -> None:
+        queue = self._waiting.get(self._connection)
+        if queue is None:  # nobody has it
+            self._waiting[self._connection] = deque()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
         try:
-            await self._lock.acquire()
-        except BaseException:
-            self._tidy()
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it had come already
+                self._pass_on()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-        self._tidy()
+        self._pass_on()
 
-    def _tidy(self) -> None:
-        if not self._lock.locked() and not getattr(self._lock, "_waiters", None):
-            self._turns.pop(self._connection, None)
+    def _pass_on(self) -> None:
+        queue = self._waiting[self._connection]
+        while queue:
+            turn = queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[self._connection]
 
 
 class Membership:
@@ -62,7 +75,8 @@ class Membership:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._turns: dict[Connection, asyncio.Lock] = {}
+        self._waiting: dict[Connection, deque[asyncio.Future[None]]] = {}
+        """Who has a turn, with those that wait for it."""
 
     async def join(
         self,
@@ -166,7 +180,7 @@ class Membership:
 
     def _turn(self, connection: Connection) -> _Turn:
         """One at a time for each connection; who waits comes in the order of asking."""
-        return _Turn(self._turns, connection)
+        return _Turn(self._waiting, connection)
 
     async def _join_again(
         self, connection: Connection, id: CommandId, channel: str, recover: Position | None

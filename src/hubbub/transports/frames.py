@@ -13,6 +13,12 @@ _FIN: Final = 0x80
 RSV1: Final = 0x40
 _CONTROL: Final = 0x8
 
+WHOLE_TEXT: Final = _FIN | TEXT
+WHOLE_BINARY: Final = _FIN | BINARY
+WHOLE: Final = frozenset({WHOLE_TEXT, WHOLE_BINARY})
+"""First bytes of the frames that are a message each, and not deflated."""
+MASKED: Final = 0x80
+
 PING: Final = bytes((_FIN | 0x9, 0))
 """A ping without data: whoever reads it answers by itself."""
 
@@ -30,6 +36,27 @@ def data_frame(first: int, payload: bytes) -> bytes:
     else:
         header = bytes((_FIN | first, 127)) + size.to_bytes(8)
     return header + payload
+
+
+def bounds(data: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the frame that begins at `at` begins and ends.
+
+    Both lie behind the end of `data` where not even the header is there yet.
+    """
+    size = len(data)
+    if at + 2 > size:
+        return at + 2, at + 2
+    length = data[at + 1] & 0x7F
+    body = at + 2
+    if length >= 126:
+        width = 2 if length == 126 else 8
+        body += width
+        if body > size:
+            return body, body
+        length = int.from_bytes(data[body - width : body])
+    if data[at + 1] & MASKED:
+        body += 4
+    return body, body + length
 
 
 def split(data: bytes) -> Iterator[bytes]:

@@ -17,7 +17,8 @@ from hubbub.hub import ConnectRequest, Hub, Options
 
 _KEY: Final = re.compile("[A-Za-z0-9+/]{21}[AQgw]==")
 """Sixteen bytes in base64."""
-_CONNECTION: Final = frozenset({"upgrade", "keep-alive, upgrade"})
+UPGRADES: Final = frozenset({"upgrade", "keep-alive, upgrade"})
+"""What `Connection` says in nearly all handshakes, in lower case."""
 
 
 class Head(NamedTuple):
@@ -65,7 +66,7 @@ def accept_key_of(head: Head, headers: Mapping[str, str]) -> str:
         or (head.method, head.version) != ("GET", "HTTP/1.1")
         or not headers.get("host")
         or headers.get("upgrade", "").lower() != "websocket"
-        or headers.get("connection", "").lower() not in _CONNECTION
+        or headers.get("connection", "").lower() not in UPGRADES
         or headers.get("sec-websocket-version") != "13"
     ):
         return ""

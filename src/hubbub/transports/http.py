@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol, with a short way for WebSockets of a hub and bounds on what requests may take."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -36,6 +36,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     """Seconds for a request head."""
     max_head_bytes: int = 16 * 1024
     """Bytes of a request head."""
+    head_due: float | None = None
+    """When the first request's head has to be there, by the event loop's clock, where that runs already."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +46,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._body_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
-        self._expect_head()
+        self._expect_head(self.head_due)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
@@ -108,11 +110,12 @@ class HubHttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().on_message_complete()
 
-    def _expect_head(self) -> None:
+    def _expect_head(self, due: float | None = None) -> None:
         if not self._in_head:
             self._expect_nothing()
             self._in_head = True
-            self._deadline = self.loop.call_later(self.head_timeout, self._look_at_pace)
+            due = self.loop.time() + self.head_timeout if due is None else due
+            self._deadline = self.loop.call_at(due, self._look_at_pace)
 
     def _expect_body(self) -> None:
         self._expect_nothing()
@@ -161,14 +164,3 @@ class HubHttpProtocol(HttpToolsProtocol):
             b"connection: close\r\n\r\n" % len(text) + text
         )
         self.transport.close()
-
-
-def http_protocol(doors: Doors, head_timeout: float, max_head_bytes: int) -> type[Any]:
-    """The protocol class for uvicorn's `http` option."""
-    own = {
-        "doors": doors,
-        "turns": Turns(),
-        "head_timeout": head_timeout,
-        "max_head_bytes": max_head_bytes,
-    }
-    return type("HubHttpProtocol", (HubHttpProtocol,), own)

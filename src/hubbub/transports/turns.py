@@ -187,6 +187,8 @@ class ByTurns(asyncio.BufferedProtocol):
 
     def resume_reading(self) -> None:
         """Go on reading."""
+        if not self._held:
+            return
         self._held = False
         if not self._in_turn:
             # What the last command has published goes out next turn: it comes before what is read then.

@@ -23,7 +23,7 @@ from uvicorn.server import ServerState
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidState
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined] # fast where it can be
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
@@ -33,7 +33,7 @@ from hubbub.core.codes import CloseReason
 from hubbub.hub import ConnectRequest, Hub, Refuse
 from hubbub.hub.connection import Connection
 from hubbub.protocols.base import WireProtocol, choose
-from hubbub.transports.frames import websocket_format
+from hubbub.transports.frames import MASKED, WHOLE, WHOLE_BINARY, bounds, websocket_format
 from hubbub.transports.handshake import (
     Head,
     accept_key_of,
@@ -81,10 +81,11 @@ class WebSocketTransport(ByTurns):
         "_connection",
         "_fd",
         "_hub",
+        "_library",
         "_message",
         "_message_binary",
+        "_partial",
         "_server_state",
-        "_ws",
         "write",
     )
 
@@ -94,13 +95,8 @@ class WebSocketTransport(ByTurns):
         super().__init__(transport, turns)
         self._hub = hub
         self._server_state = server_state
-        self._ws = _Protocol(
-            extensions=_DEFLATE if hub.options.compression else None,
-            # The request's head was parsed already, frames come next.
-            state=OPEN,
-            max_size=hub.options.max_message_bytes,
-            logger=_library_log,
-        )
+        self._library: _Protocol | None = None
+        self._partial = b""  # of a frame, what came so far
         self._connection: Connection | None = None
         self._message: bytearray | None = None  # of a fragmented message, what came so far
         self._message_binary = False
@@ -108,6 +104,19 @@ class WebSocketTransport(ByTurns):
         self._fd = -1
         self.write: Callable[[bytes], None] = transport.write
         server_state.connections.add(self)  # type: ignore[arg-type]
+
+    @property
+    def _ws(self) -> _Protocol:
+        """The library's side of the connection, made when something is met that is left to it."""
+        if self._library is None:
+            self._library = _Protocol(
+                extensions=_DEFLATE if self._hub.options.compression else None,
+                # The request's head was parsed already, frames come next.
+                state=OPEN,
+                max_size=self._hub.options.max_message_bytes,
+                logger=_library_log,
+            )
+        return self._library
 
     # From the event loop.
 
@@ -134,9 +143,11 @@ class WebSocketTransport(ByTurns):
             connection.lost(codes.ABNORMAL)
         # These hold this object, or each other: without them it goes at once, with no work for the collector.
         self.write = _nowhere
-        self._ws.parser.close()
-        del self._ws.parser
-        self._ws.parser_exc = None  # its traceback holds the frames it went through
+        library, self._library = self._library, None
+        if library is not None:
+            library.parser.close()
+            del library.parser
+            library.parser_exc = None  # its traceback holds the frames it went through
 
     # From uvicorn.
 
@@ -172,19 +183,17 @@ class WebSocketTransport(ByTurns):
             address = client_address(peer, forwarded, hub.options) if forwarded else peer
             offered = headers.get("sec-websocket-protocol", "")
             protocol, named = choose(name.strip() for name in offered.split(","))
-            self.pause_reading()
             response = switching_protocols(key, extensions, named)
-            hub.spawn(
-                self._enter(protocol, response, connect_request(client_id, head.target, headers, address))
-            )
+            asked = connect_request(client_id, head.target, headers, address)
+            entering = hub.begin(self._enter(protocol, response, asked))
+            if entering is not None:
+                self.pause_reading()
+                deadline = hub.later(hub.options.handshake_timeout, entering.cancel)
+                entering.add_done_callback(lambda _: deadline.cancel())
 
     async def _enter(self, protocol: WireProtocol, response: bytes, request: ConnectRequest) -> None:
         """Ask the hub, answer the handshake, and be a connection."""
         hub = self._hub
-        task = asyncio.current_task()
-        assert task is not None
-        # `asyncio.timeout` takes eight times as long to set up, and some 2,000 clients a second come in.
-        deadline = hub.later(hub.options.handshake_timeout, task.cancel)
         try:
             admission = await hub.connections.admit(request)
         except asyncio.CancelledError:
@@ -197,13 +206,11 @@ class WebSocketTransport(ByTurns):
             logger.exception("letting a client in failed")
             self._reject(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "try again later\n"))
             return
-        finally:
-            deadline.cancel()
         if self._transport.is_closing():
             hub.connections.withdraw(admission)
             return
         window_bits = 0
-        for extension in self._ws.extensions:
+        for extension in self._library.extensions if self._library is not None else ():
             if isinstance(extension, PerMessageDeflate):
                 # zlib has no raw window of 8 bits; plain frames are legal whatever was negotiated.
                 window_bits = extension.local_max_window_bits if extension.local_max_window_bits > 8 else 0
@@ -226,8 +233,25 @@ class WebSocketTransport(ByTurns):
     # What comes in.
 
     def hear(self, data: bytes) -> bool:
-        self._ws.receive_data(data)
-        return self._handle_events(self._ws)
+        if self._partial:
+            data, self._partial = self._partial + data, b""
+        at, came, size = 0, False, len(data)
+        while at < size:
+            body, end = bounds(data, at)
+            if end > size and end - body <= self._hub.options.max_message_bytes:
+                self._partial = data[at:]  # the library is given whole frames, and those that are too large
+                break
+            first = data[at]
+            simple = first in WHOLE and data[at + 1] & MASKED and self._message is None
+            if simple and end <= size and self._connection is not None:
+                payload = apply_mask(data[body:end], data[body - 4 : body])
+                self._receive(payload, binary=first == WHOLE_BINARY)
+                came = True
+            else:
+                self._ws.receive_data(data[at:end])
+                came = self._handle_events(self._ws) or came
+            at = end
+        return came
 
     def _handle_events(self, ws: ServerProtocol) -> bool:
         # A pong for each ping, in order, and at the end a close frame: answers to what came, to be given
