@@ -19,7 +19,7 @@ from hubbub import __version__
 from hubbub.auth import ApiKeys, BadKeys, Verifier
 from hubbub.brokers.base import BrokerUnavailable, open_broker
 from hubbub.http.app import socket_route
-from hubbub.http.demo import mount_demo
+from hubbub.http.demo import NAMESPACE, demo_namespace, mount_demo
 from hubbub.hub import Hub
 from hubbub.settings import Settings
 from hubbub.transports.arrival import http_protocol
@@ -45,9 +45,12 @@ class CannotServe(Exception):
 
 def build_hub(settings: Settings) -> Hub:
     """The hub of a server of its own."""
+    namespaces = settings.namespaces()
+    if settings.demo:
+        namespaces.setdefault(NAMESPACE, demo_namespace(settings.default_namespace()))
     hub = Hub(
         settings.broker_url(),
-        namespaces=settings.namespaces(),
+        namespaces=namespaces,
         default_namespace=settings.default_namespace(),
         options=settings.options(),
         auth=read_verifier(settings),

@@ -150,6 +150,8 @@ def test_no_request_after_the_description_upsets_the_server() -> None:
         described.config.update(base_url=site.url)
         for found in described.get_all_operations():
             operation = found.ok()
+            if operation.path.startswith("/sse"):
+                continue  # an answer that does not end; tests/security/test_fuzz.py asks what it can be asked
             takes_something = bool(operation.body or operation.path_parameters)
             for mode in GenerationMode if takes_something else [GenerationMode.POSITIVE]:
 

@@ -583,6 +583,33 @@ def test_a_broker_that_does_not_answer_is_said_and_the_client_may_try_again() ->
     run(scenario())
 
 
+def test_a_group_that_is_refused_is_named() -> None:
+    """One of the `connect` or of the token, for good or for now; the others are joined."""
+
+    async def scenario() -> None:
+        hub, _, stage = a_staged_hub_with_own_history(history_size=5)
+
+        @hub.on_connect
+        def identify(request: ConnectRequest) -> Identity:
+            return Identity(user="ann", groups=("own",))
+
+        @hub.on_subscribe("closed")
+        def closed(session: SessionInfo) -> bool:
+            return False
+
+        async with hub.lifespan():
+            alice = await speaker(hub)
+            stage.fail("history own")
+            await greeted(alice, id="c", groups=["closed", "room:1#bob", "open"])
+            await alice.hear("group_joined")
+            refused = [(m["group_name"], m["code"], m["id"]) for m in alice.heard("error")]
+            assert refused == [("own", 100, "c"), ("closed", 103, "c"), ("room:1#bob", 103, "c")]
+            assert [m.get("temporary", False) for m in alice.heard("error")] == [True, False, False]
+            assert "group_name" not in await alice.join("closed")
+
+    run(scenario())
+
+
 def test_a_try_that_failed_leaves_nothing_behind() -> None:
     """Once the client is in, nothing watches for it but itself."""
 

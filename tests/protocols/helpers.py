@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from hubbub.core import messages
 from hubbub.core.codes import CloseReason, Error
 from hubbub.core.messages import Command, Member, Message, Position, Publication
-from hubbub.protocols import native
+from hubbub.protocols.native import incoming, outgoing
 
 SPEC = Path(__file__).parents[2] / "spec"
 
@@ -27,6 +27,12 @@ def vectors(file: str, table: str = "vectors") -> list[Vector]:
 def name_of(vector: Vector) -> str:
     """A vector's name, for the report."""
     return vector["name"]
+
+
+def named(name: str, table: list[Vector]) -> Vector:
+    """The one vector of this name."""
+    [vector] = [vector for vector in table if vector["name"] == name]
+    return vector
 
 
 def text_of(written: Any) -> Any:
@@ -106,12 +112,12 @@ StructType = type[Struct]
 
 def client_messages() -> dict[str, StructType]:
     """What a client may send, by `type`."""
-    return {cls.__struct_config__.tag: cls for cls in _with_subclasses(native._In) if _is_message(cls)}
+    return {cls.__struct_config__.tag: cls for cls in _with_subclasses(incoming._In) if _is_message(cls)}
 
 
 def server_messages() -> dict[str, StructType]:
     """What a server sends, by `type`."""
-    return {cls.__struct_config__.tag: cls for cls in _with_subclasses(native._Out) if _is_message(cls)}
+    return {cls.__struct_config__.tag: cls for cls in _with_subclasses(outgoing._Out) if _is_message(cls)}
 
 
 def _with_subclasses(cls: StructType) -> Iterator[StructType]:

@@ -28,9 +28,10 @@ from hubbub.core.grants import Grants, matches, owners
 from hubbub.core.messages import BadCommand, Position
 from hubbub.http import api
 from hubbub.hub import Hub, Options
-from hubbub.protocols.native import NativeJson
+from hubbub.protocols.native import NativeJson, NativeMsgpack
 from hubbub.transports.frames import data_frame, split
 from hubbub.transports.handshake import Doors, client_address, connect_request, origin_allowed
+from hubbub.transports.sse import hello, wanted
 
 from ..hub.inprocess import a_hub, enter
 from ..transports.clients import Client, client
@@ -140,9 +141,49 @@ json_texts = mutated((commands | anything).map(lambda value: json.dumps(value).e
 @given(json_texts | st.binary(max_size=200))
 def test_a_message_is_a_command_or_a_bad_one(payload: bytes) -> None:
     """The native protocol: with a sentence, and an id that can be said again."""
-    bad = failure(lambda: NativeJson().decode(payload), BadCommand)
+    is_a_command_or_a_bad_one(NativeJson(), payload)
+
+
+packed = mutated((commands | anything).filter(lambda v: fits(v)).map(msgspec.msgpack.encode))
+"""Nearly MessagePack, with all that it has and JSON has not."""
+
+
+def fits(value: Any) -> bool:
+    """Whether MessagePack has a form for a value."""
+    return failure(lambda: msgspec.msgpack.encode(value), OverflowError, UnicodeEncodeError) is None
+
+
+@examples(400)
+@given(packed | st.binary(max_size=200))
+def test_a_packed_message_is_a_command_or_a_bad_one(payload: bytes) -> None:
+    """The native protocol in MessagePack, in the same way."""
+    is_a_command_or_a_bad_one(NativeMsgpack(), payload)
+
+
+@examples(200)
+@given(
+    st.lists(
+        st.sampled_from(["groups", "group", "last_event_id", "token"]) | st.text(max_size=5), max_size=4
+    ),
+    st.lists(st.text(max_size=20) | st.sampled_from(["$all", "a,b", ",", "%", "&", "#"]), max_size=4),
+    st.text(st.characters(max_codepoint=255), max_size=40),
+)
+def test_a_request_for_a_stream_is_one_or_a_bad_name(names: list[str], values: list[str], id: str) -> None:
+    """Whatever its query and its last id are: what cannot be read is as what cannot be recovered."""
+    query = "&".join(f"{name}={value}" for name, value in zip(names, values, strict=False))
+    if failure(lambda: wanted(query, {"last-event-id": id}, most=3), BadName) is not None:
+        return
+    asked = wanted(query, {"last-event-id": id}, most=3)
+    said = hello(asked, ("own",))
+    assert set(asked.groups) <= set(said.groups) <= {*asked.groups, "own"}
+    assert not any(name.startswith("$") for name in said.groups)
+
+
+def is_a_command_or_a_bad_one(codec: NativeJson | NativeMsgpack, payload: bytes) -> None:
+    """Nothing else comes of decoding it."""
+    bad = failure(lambda: codec.decode(payload), BadCommand)
     if bad is None:
-        [command] = NativeJson().decode(payload)
+        [command] = codec.decode(payload)
         assert command.id is None or isinstance(command.id, int | str)
     else:
         assert isinstance(bad, BadCommand)

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from websockets.sync.client import ClientConnection, connect
 
 from .serving import DEADLINE, Running
+
+MSGPACK = "hubbub.v1.msgpack"
 
 
 class Client:
@@ -20,17 +23,22 @@ class Client:
 
     def __init__(self, websocket: ClientConnection) -> None:
         self.websocket = websocket
+        self.packed = websocket.subprotocol == MSGPACK
         self.greeting = self.receive("connection_established")
         self.id: str = self.greeting["client_id"]
 
     def send(self, type: str, **fields: Any) -> None:
         """Send one message."""
-        self.websocket.send(json.dumps({"type": type, **fields}))
+        message = {"type": type, **fields}
+        self.websocket.send(msgspec.msgpack.encode(message) if self.packed else json.dumps(message))
 
     def receive(self, type: str | None = None) -> dict[str, Any]:
         """The next message, or the next of this type."""
         while True:
-            message: dict[str, Any] = json.loads(self.websocket.recv(timeout=DEADLINE))
+            data = self.websocket.recv(timeout=DEADLINE)
+            assert isinstance(data, bytes) is self.packed
+            read = msgspec.msgpack.decode if isinstance(data, bytes) else json.loads
+            message: dict[str, Any] = read(data)
             if type is None or message["type"] == type:
                 return message
 
@@ -60,6 +68,8 @@ def client(server: Running, client_id: str | None = None, **options: Any) -> Ite
     path = "/ws" if client_id is None else f"/ws/{client_id}"
     options.setdefault("compression", None)
     options.setdefault("open_timeout", DEADLINE)
+    if server.subprotocol:
+        options.setdefault("subprotocols", [server.subprotocol])
     with connect(server.url(path), **options) as websocket:
         yield Client(websocket)
 

@@ -51,6 +51,8 @@ class Running:
     loop: asyncio.AbstractEventLoop
     stop: Callable[[], None]
     scheme: str = "ws"
+    subprotocol: str = ""
+    """What clients offer that do not say otherwise."""
 
     def url(self, path: str = "/ws") -> str:
         """Where to connect."""

@@ -96,6 +96,7 @@ SENT = {
     "a close": HEAD + b"\x88\x80\0\0\0\0",
     "an error": HEAD + frame("fly"),
     "silence": SPEAKS_FIRST,
+    "a stream": b"GET /sse/c?groups=kept:g,told:g HTTP/1.1\r\nHost: x\r\n\r\n",
     "a connect": SPEAKS_FIRST + frame("connect", groups=["kept:g", "told:g"]),
     "half a connect": SPEAKS_FIRST + frame("connect", groups=["kept:g"])[:12],
 }

@@ -1,13 +1,30 @@
-"""What every transport does: the contract's messages, over our own server and over others."""
+"""What every transport does: the contract's messages, over each server and in each format."""
 
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from .clients import RawClient, client
-from .serving import DEADLINE, Running, eventually
+from hubbub.hub import Options
+
+from .clients import MSGPACK, RawClient, client
+from .serving import DEADLINE, SERVERS, Running, eventually, serving
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def any_server(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Each kind of server with the default options."""
+    with serving(request.param, Options(announce_disconnects=False)) as running:
+        yield running
+
+
+@pytest.fixture(params=["json", "msgpack"])
+def server(request: pytest.FixtureRequest, any_server: Running) -> Running:
+    """The server, spoken to in each format."""
+    return replace(any_server, subprotocol=MSGPACK if request.param == "msgpack" else "")
 
 
 def test_a_client_is_greeted(server: Running) -> None:
@@ -136,16 +153,16 @@ def test_a_client_asks_for_a_sign_of_life(server: Running) -> None:
 
 def test_history_and_position(server: Running) -> None:
     """In a channel with history a join tells the position, and the history can be read."""
+    group = f"kept:log-{server.subprotocol}"
     with client(server) as a:
-        joined = a.join("kept:log")
+        joined = a.join(group)
         assert joined["offset"] == 0
         for number in range(3):
-            server.do(server.hub.publish("kept:log", number))
+            server.do(server.hub.publish(group, number))
         assert [a.receive("group_message")["offset"] for _ in range(3)] == [1, 2, 3]
-        page = a.ask("history", "history", group_name="kept:log", limit=2, reverse=True)
+        page = a.ask("history", "history", group_name=group, limit=2, reverse=True)
         assert [m["data"] for m in page["messages"]] == [2, 1]
         assert (page["epoch"], page["offset"]) == (joined["epoch"], 3)
-        server.do(server.hub.broker.remove_history("kept:log"))
 
 
 def test_who_was_away_recovers(server: Running) -> None:
@@ -225,10 +242,45 @@ def test_the_server_moves_a_client_in_and_out(server: Running) -> None:
 
 def test_a_subprotocol_is_agreed_on(server: Running) -> None:
     """The native one is named in the answer; one that is not known is no obstacle."""
-    with client(server, subprotocols=["x.unknown", "hubbub.v1"]) as a:
+    with client(server, subprotocols=["x.unknown", "hubbub.v1", MSGPACK]) as a:
         assert a.websocket.subprotocol == "hubbub.v1"
+    with client(server, subprotocols=["x.unknown", MSGPACK]) as a:
+        assert a.websocket.subprotocol == MSGPACK
     with client(server, subprotocols=["x.unknown"]) as a:
         assert a.websocket.subprotocol is None
+
+
+def test_a_frame_of_the_wrong_kind_ends_it(server: Running) -> None:
+    """Text where MessagePack is spoken, binary where JSON is; the reason says what is."""
+    with client(server) as a:
+        a.websocket.send("{}" if a.packed else b"{}")
+        with pytest.raises(ConnectionClosed) as closed:
+            a.websocket.recv(timeout=DEADLINE)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1003
+        assert ("MessagePack in binary" if a.packed else "JSON in text") in closed.value.rcvd.reason
+
+
+def test_a_bad_message_is_answered(server: Running) -> None:
+    """And the connection lives on."""
+    with client(server) as a:
+        a.send("publish", group_name="g", id=5)
+        answer = a.receive()
+        assert (answer["type"], answer["code"], answer["id"]) == ("error", 107, 5)
+        a.websocket.send(b"\xc1" if a.packed else "{")
+        assert a.receive()["code"] == 107
+        assert a.settle() == []
+
+
+def test_clients_of_both_formats_share_a_group(server: Running) -> None:
+    """What one publishes, the other is given in its own."""
+    other = "hubbub.v1" if server.subprotocol else MSGPACK
+    with client(server) as a, client(server, subprotocols=[other]) as b:
+        a.join("both")
+        b.join("both")
+        for one in (a, b):
+            one.send("publish", group_name="both", data={"n": [1, 2.5, None, "é"], "big": 2**60})
+            assert a.receive()["data"] == b.receive()["data"] == {"n": [1, 2.5, None, "é"], "big": 2**60}
 
 
 def test_the_app_keeps_its_own_websockets(server: Running) -> None:

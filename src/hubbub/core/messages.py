@@ -297,11 +297,15 @@ class Refreshed(Struct, frozen=True):
 
 
 class Failed(Struct, frozen=True):
-    """A command failed; the connection lives on."""
+    """A command failed; the connection lives on.
+
+    `channel` is set where the command asked for several, and only this one failed.
+    """
 
     id: CommandId
     error: Error
     message: str = ""
+    channel: str = ""
 
 
 class Alive(Struct, frozen=True):

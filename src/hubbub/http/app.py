@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from hubbub import __version__
 from hubbub.auth import NotAllowed
@@ -16,9 +17,11 @@ from hubbub.core.messages import ALL, client_channel
 from hubbub.http import api, body
 from hubbub.http.access import REFUSALS, SECURED, authorise, forbidden
 from hubbub.http.body import read_body, read_object
+from hubbub.http.javascript import add_javascript
 from hubbub.hub import Hub, NotStarted
 from hubbub.observability import CONTENT_TYPE
 from hubbub.transports.asgi import serve_websocket
+from hubbub.transports.sse import serve_events
 
 READY_TIMEOUT: Final = 2.0
 
@@ -41,9 +44,11 @@ def build_router(hub: Hub) -> APIRouter:
     """Every route of a hub."""
     router = APIRouter()
     _add_websocket(router, hub)
+    _add_events(router, hub)
     _add_contract(router, hub)
     _add_api(router, hub)
     _add_health(router, hub)
+    add_javascript(router)
     return router
 
 
@@ -57,6 +62,61 @@ def _add_websocket(router: APIRouter, hub: Hub) -> None:
     without_id.hub = hub  # type: ignore[attr-defined]  # so that who has the app can find its hubs
     router.add_api_websocket_route("/ws/{client_id}", with_id, name=f"{socket_route(hub)}-client")
     router.add_api_websocket_route("/ws", without_id, name=socket_route(hub))
+
+
+class Events(Response):
+    """A stream of server-sent events, which answers by itself."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, client_id: str | None) -> None:
+        super().__init__()
+        self._hub = hub
+        self._client_id = client_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_events(self._hub, scope, receive, send, self._client_id)
+
+
+def _add_events(router: APIRouter, hub: Hub) -> None:
+    described: dict[str, Any] = {
+        "tags": ["clients"],
+        "response_class": Events,
+        "status_code": 200,  # which FastAPI would look for in the signature of the class
+        "responses": {
+            200: {"description": "A stream of events", "content": {"text/event-stream": {"schema": _TEXT}}},
+            **{status: {"description": why, "content": _PLAIN} for status, why in _NO_STREAM.items()},
+        },
+        "openapi_extra": {"parameters": _EVENT_PARAMETERS},
+    }
+
+    @router.get("/sse", summary="Listen to groups as server-sent events", **described)
+    async def events() -> Response:
+        return Events(hub, None)
+
+    @router.get("/sse/{client_id}", summary="The same, under a client id", **described)
+    async def events_with_id(client_id: str) -> Response:
+        return Events(hub, client_id)
+
+
+_TEXT: Final = {"type": "string"}
+_PLAIN: Final = {"text/plain": {"schema": _TEXT}}
+_NO_STREAM: Final = {
+    400: "A name is not legal",
+    401: "A token is needed, or the one that was sent is not good",
+    403: "Not allowed: the origin, the client id, or every one of the groups",
+    429: "Too many connections",
+    503: "Not now",
+}
+_EVENT_PARAMETERS: Final = [
+    {"name": name, "in": place, "required": False, "description": what, "schema": _TEXT}
+    for name, place, what in (
+        ("groups", "query", "Groups to join, between commas"),
+        ("group", "query", "One group, whose name may hold a comma; any number of times"),
+        ("last_event_id", "query", "The id of the last event, where no header can be sent"),
+        ("Last-Event-ID", "header", "The id of the last event: what was missed since comes first"),
+    )
+]
 
 
 def _add_contract(router: APIRouter, hub: Hub) -> None:

@@ -13,7 +13,6 @@ import msgspec
 
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core import codes
-from hubbub.core.codes import Error
 from hubbub.core.grants import Action
 from hubbub.core.messages import (
     Alive,
@@ -106,24 +105,22 @@ class Commands:
         connection.transport.resume_reading()
 
     async def _attempt(
-        self, connection: Connection, id: CommandId, work: Coroutine[Any, Any, None], what: str = ""
+        self, connection: Connection, id: CommandId, work: Coroutine[Any, Any, None], channel: str = ""
     ) -> None:
-        """Do it, and answer with an error what cannot be done; `what` says which part of a command it was."""
-        prefix = f"{what}: " if what else ""
+        """Do it, and answer with an error what cannot be done; `channel` where it is one of several."""
+        prefix = f"group {channel!r}: " if channel else ""
         try:
             await work
         except Refuse as exc:
-            self._fail(connection, id, exc.error, prefix + exc.reason)
+            connection.send(Failed(id, exc.error, prefix + exc.reason, channel))
         except BadCommand as exc:
-            self._fail(connection, id, exc.error or codes.BAD_REQUEST, prefix + exc.message)
+            connection.send(Failed(id, exc.error or codes.BAD_REQUEST, prefix + exc.message, channel))
         except BrokerUnavailable:
-            self._fail(connection, id, codes.INTERNAL, prefix + "the broker does not answer; try again later")
+            sentence = f"{prefix}the broker does not answer; try again later"
+            connection.send(Failed(id, codes.INTERNAL, sentence, channel))
         except Exception:
-            logger.exception("%s failed", what or "a command")
-            self._fail(connection, id, codes.INTERNAL)
-
-    def _fail(self, connection: Connection, id: CommandId, error: Error, sentence: str = "") -> None:
-        connection.send(Failed(id, error, sentence))
+            logger.exception("%s failed", f"group {channel!r}" if channel else "a command")
+            connection.send(Failed(id, codes.INTERNAL, channel=channel))
 
     async def _checked(self, connection: Connection, command: Command) -> None:
         """Carry out a command, unless the token has expired that it would be for."""
@@ -162,10 +159,10 @@ class Commands:
         for channel in connection.identity.groups:
             if channel not in command.groups:
                 join = self._hub.membership.join(connection, None, channel, ask=False)
-                await self._attempt(connection, command.id, join, f"group {channel!r}")
+                await self._attempt(connection, command.id, join, channel)
         for channel, recover in command.groups.items():
             join = self._hub.membership.join(connection, None, channel, recover)
-            await self._attempt(connection, command.id, join, f"group {channel!r}")
+            await self._attempt(connection, command.id, join, channel)
 
     async def _publish(self, connection: Connection, command: Publish) -> None:
         hub, data = self._hub, command.data

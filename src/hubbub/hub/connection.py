@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hubbub.core import codes
 from hubbub.core.bucket import Bucket
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
 
 logger = logging.getLogger("hubbub.connection")
+
+
+_SPEAKS_BINARY: Final = codes.UNSUPPORTED_DATA._replace(
+    reason="this connection speaks MessagePack in binary frames"
+)
 
 
 class Budget:
@@ -135,6 +140,7 @@ class Connection:
             user=session.user,
             info=self.identity.info,
             address=self.address,
+            transport=self.format.transport,
         )
 
     def as_member(self) -> Member:
@@ -150,7 +156,7 @@ class Connection:
         if not self._affords(len(payload), now):
             self.apply(self.session.fault(_too_fast(self.hub.options)))
         elif binary is not self.protocol.binary:
-            self.close(codes.UNSUPPORTED_DATA)
+            self.close(_SPEAKS_BINARY if self.protocol.binary else codes.UNSUPPORTED_DATA)
         elif self.waiting is not None:
             self.waiting.append(payload)
         elif self.open:

@@ -99,8 +99,12 @@ class Connections:
         self._open = False
         self.disconnect("", "", codes.SHUTDOWN)
 
-    async def admit(self, request: ConnectRequest) -> Admission:
-        """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer."""
+    async def admit(self, request: ConnectRequest, *, speaks_first: bool | None = None) -> Admission:
+        """Decide on a client at the door. Raises `Refuse`, with the HTTP status to answer.
+
+        It says by itself whether it speaks first; with `speaks_first` its transport has its first words
+        already, and no token will be among them.
+        """
         if not self._open or not self._hub.is_running:
             raise Refuse("the hub is not running; come back", status=503, retry_after=1.0)
         try:
@@ -108,11 +112,15 @@ class Connections:
         except Refuse:
             self._hub.metrics.refused.inc()
             raise
-        admission = Admission(self._hub, request, speaks_first=request.query.get(FIRST[0]) == FIRST[1])
+        asked = request.query.get(FIRST[0]) == FIRST[1]
+        admission = Admission(
+            self._hub, request, speaks_first=asked if speaks_first is None else speaks_first
+        )
         self._arriving.add(admission)
         try:
             token = self._hub.gate.token_of(request)
-            if token or not admission.speaks_first or self._hub.auth is None:
+            brings_token = admission.speaks_first and speaks_first is None and self._hub.auth is not None
+            if token or not brings_token:
                 await self._identify(admission, token)
                 if not admission.speaks_first:
                     await admission.approach({})
@@ -380,8 +388,8 @@ class Connections:
                 "user": connection.session.user,
                 "channels": sorted(connection.session.channels),
                 "address": connection.address,
-                "transport": "websocket",
-                "protocol": "json",
+                "transport": connection.format.transport,
+                "protocol": "msgpack" if connection.protocol.binary else "json",
                 "node": self._hub.node_id,
             }
             for connection in self.of(client=client, user=user)

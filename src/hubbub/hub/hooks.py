@@ -28,6 +28,7 @@ class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     client_id: the id of the path, None where the server is to make one. headers: by lower-case name.
     address: the client's, from X-Forwarded-For where a trusted proxy sent it.
+    transport: `websocket` or `sse`.
     """
 
     client_id: str | None
@@ -35,6 +36,7 @@ class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     query: Mapping[str, str] = msgspec.field(default_factory=dict)
     address: str = ""
+    transport: str = "websocket"
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -74,6 +76,7 @@ class SessionInfo:
     user: str = ""
     info: Any = None
     address: str = ""
+    transport: str = "websocket"
 
 
 @dataclass(frozen=True, slots=True)

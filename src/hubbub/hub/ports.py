@@ -44,5 +44,9 @@ class Format(Protocol):
         """The frame of one message."""
 
     @property
+    def transport(self) -> str:
+        """The transport's name."""
+
+    @property
     def probe(self) -> bytes:
         """Bytes that make the peer give a sign of life by itself, sent beside the `ping` message."""

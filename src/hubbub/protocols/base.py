@@ -26,7 +26,10 @@ class WireProtocol(Protocol):
         """The payload of one frame."""
 
 
-PROTOCOLS: Final = {"hubbub.v1": "hubbub.protocols.native:NativeJson"}
+PROTOCOLS: Final = {
+    "hubbub.v1": "hubbub.protocols.native:NativeJson",
+    "hubbub.v1.msgpack": "hubbub.protocols.native:NativeMsgpack",
+}
 """Subprotocol to the class that speaks it; the first is spoken where a client names none."""
 
 

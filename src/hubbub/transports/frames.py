@@ -81,13 +81,14 @@ class WebSocketFormat:
     serves everybody who negotiated the same window, and no connection keeps a context.
     """
 
-    __slots__ = ("_encode", "_opcode", "probe", "window_bits")
+    __slots__ = ("_encode", "_opcode", "probe", "transport", "window_bits")
 
     def __init__(self, protocol: WireProtocol, window_bits: int) -> None:
         self._encode = protocol.encode
         self._opcode = BINARY if protocol.binary else TEXT
         self.window_bits = window_bits
         self.probe = PING
+        self.transport = "websocket"
 
     def frame(self, message: Message) -> bytes:
         """The frame of one message."""

@@ -67,7 +67,12 @@ class Calls:
 
     async def connect(self, request: ConnectRequest) -> Identity:
         """Who is at the door."""
-        call = ConnectCall(client_id=request.client_id or "", path=request.path, address=request.address)
+        call = ConnectCall(
+            client_id=request.client_id or "",
+            transport=request.transport,
+            path=request.path,
+            address=request.address,
+        )
         result = await self._ask("connect", call, _connect, headers=self._passed_on(request))
         joined = result.channels if isinstance(result.channels, list) else []
         groups = dict.fromkeys([*result.groups, *joined, *result.subs])
@@ -190,6 +195,7 @@ def _known_of(session: SessionInfo) -> dict[str, Any]:
         "client": session.connection_id,
         "client_id": session.client_id,
         "user": session.user,
+        "transport": session.transport,
         "info": session.info,
     }
 

@@ -18,13 +18,13 @@ class Call(Struct, kw_only=True):
     """What every call says.
 
     client: the id of the connection, empty for one at the door. client_id: the name it connects under, empty
-    where it has none yet. user: empty where nobody has said who it is.
+    where it has none yet. user: empty where nobody has said who it is. transport: `websocket` or `sse`.
     """
 
     client: str = ""
     client_id: str = ""
     user: str = ""
-    transport: Literal["websocket"] = "websocket"
+    transport: str = "websocket"
     protocol: Literal["json"] = "json"
     encoding: Literal["json"] = "json"
 

@@ -1,181 +1,36 @@
-"""The native wire format in JSON: spec/protocol.md, word for word."""
+"""What a server sends: every message of the core as the struct of its `type`."""
 
-from typing import Any, ClassVar, Final, assert_never
+from typing import Any, assert_never
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from hubbub.core import codes
 from hubbub.core.messages import (
     ALL,
     Alive,
     AreYouThere,
-    BadCommand,
-    Command,
     CommandId,
     Connected,
     Disconnecting,
     Dropped,
     Failed,
-    GetHistory,
-    GetPresence,
-    GetPresenceStats,
-    Hello,
     HistoryReply,
     Kind,
     Message,
-    Ping,
-    Pong,
     Position,
     PresenceReply,
     PresenceStatsReply,
     Publication,
-    Publish,
     Published,
-    Refresh,
     Refreshed,
     Removed,
-    Rpc,
     RpcReply,
-    Subscribe,
     Subscribed,
     TimedOut,
-    Unsubscribe,
     Unsubscribed,
     shown_name,
 )
 
-MAX_ID_BYTES: Final = 255
-MAX_HISTORY: Final = 1000
-OWN: Final = (ALL, "$client", "$user")
-"""What is a client's own without joining it, as the wire calls it."""
-
-# What a client may send, one struct per `type`.
-
-
-class _In(Struct, tag_field="type", frozen=True):
-    id: int | str | None = None
-
-
-class _Connect(_In, tag="connect", frozen=True, kw_only=True):
-    recover: dict[str, Position] = {}
-    groups: dict[str, Position | None] | list[str] = {}
-    token: str = ""
-
-    def command(self) -> Command:
-        for name in self.recover:
-            if name not in OWN:
-                raise BadCommand(
-                    f"connect: field `recover` names {name[:60]!r}; give {', '.join(OWN)}", self.id
-                )
-        groups = self.groups if isinstance(self.groups, dict) else dict.fromkeys(self.groups)
-        return Hello(self.id, self.recover, groups, self.token)
-
-
-class _JoinGroup(_In, tag="join_group", frozen=True, kw_only=True):
-    group_name: str
-    recover: Position | None = None
-    token: str = ""
-
-    def command(self) -> Command:
-        return Subscribe(self.id, self.group_name, self.recover, self.token)
-
-
-class _LeaveGroup(_In, tag="leave_group", frozen=True, kw_only=True):
-    group_name: str
-
-    def command(self) -> Command:
-        return Unsubscribe(self.id, self.group_name)
-
-
-class _ChatMessage(_In, tag="chat_message", frozen=True, kw_only=True):
-    group_name: str
-    message: Raw
-
-    def command(self) -> Command:
-        return Publish(self.id, self.group_name, self.message, Kind.CHAT)
-
-
-class _Publish(_In, tag="publish", frozen=True, kw_only=True):
-    group_name: str
-    data: Raw
-
-    def command(self) -> Command:
-        return Publish(self.id, self.group_name, self.data, Kind.MESSAGE)
-
-
-class _Presence(_In, tag="presence", frozen=True, kw_only=True):
-    group_name: str
-
-    def command(self) -> Command:
-        return GetPresence(self.id, self.group_name)
-
-
-class _PresenceStats(_In, tag="presence_stats", frozen=True, kw_only=True):
-    group_name: str
-
-    def command(self) -> Command:
-        return GetPresenceStats(self.id, self.group_name)
-
-
-class _History(_In, tag="history", frozen=True, kw_only=True):
-    group_name: str
-    limit: int = 0
-    since: Position | None = None
-    reverse: bool = False
-
-    def command(self) -> Command:
-        if not -1 <= self.limit <= MAX_HISTORY:
-            raise BadCommand(
-                f"field `limit` is {self.limit}; give 0 (the position alone) to {MAX_HISTORY}, or -1 for all",
-                self.id,
-            )
-        return GetHistory(self.id, self.group_name, self.limit, self.since, self.reverse)
-
-
-class _Rpc(_In, tag="rpc", frozen=True, kw_only=True):
-    method: str
-    data: Raw = Raw(b"null")
-
-    def command(self) -> Command:
-        return Rpc(self.id, self.method, self.data)
-
-
-class _Refresh(_In, tag="refresh", frozen=True, kw_only=True):
-    token: str
-
-    def command(self) -> Command:
-        return Refresh(self.id, self.token)
-
-
-class _Ping(_In, tag="ping", frozen=True):
-    def command(self) -> Command:
-        return Ping(self.id)
-
-
-class _Pong(_In, tag="pong", frozen=True):
-    def command(self) -> Command:
-        return Pong(self.id)
-
-
-_Incoming = (
-    _Connect
-    | _JoinGroup
-    | _LeaveGroup
-    | _ChatMessage
-    | _Publish
-    | _Presence
-    | _PresenceStats
-    | _History
-    | _Rpc
-    | _Refresh
-    | _Ping
-    | _Pong
-)
-_decode = msgspec.json.Decoder(_Incoming).decode
-_TYPES: Final = ", ".join(sorted(cls.__struct_config__.tag for cls in _Incoming.__args__))
-
-# What a server sends. Absent fields are UNSET and stay off the wire.
+# Absent fields are UNSET and stay off the wire.
 
 
 class _Out(Struct, tag_field="type", omit_defaults=True):
@@ -242,6 +97,7 @@ class _ErrorOut(_Reply, tag="error", kw_only=True):
     code: int
     message: str
     temporary: bool = False
+    group_name: str = ""
 
 
 class _PongOut(_Reply, tag="pong", kw_only=True):
@@ -326,31 +182,8 @@ class _MemberLeft(_MemberJoined, tag="member_left"):
     pass
 
 
-_encode = msgspec.json.Encoder().encode
-
-
-class NativeJson:
-    """One JSON object a text frame, each with a `type`."""
-
-    name: ClassVar = "hubbub.v1"
-    binary: ClassVar = False
-
-    def decode(self, payload: bytes) -> tuple[Command]:
-        """The command of one frame; raises `BadCommand` with a sentence that names the field."""
-        try:
-            incoming = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise _explain(payload, exc) from exc
-        if type(incoming.id) is str and len(incoming.id) > MAX_ID_BYTES:
-            raise BadCommand(f"field `id` is longer than {MAX_ID_BYTES} characters; shorten it")
-        return (incoming.command(),)
-
-    def encode(self, message: Message) -> bytes:
-        """The JSON text of one message."""
-        return _encode(_outgoing(message))
-
-
-def _outgoing(message: Message) -> _Out:
+def outgoing(message: Message) -> Struct:
+    """The struct of a message, ready to be encoded."""
     match message:
         case Publication():
             return _publication(message)
@@ -399,12 +232,13 @@ def _outgoing(message: Message) -> _Out:
             return _RpcResult(id=_known(id), data=data)
         case Refreshed(id, expires_in):
             return _RefreshedOut(id=_known(id), expires_in=expires_in)
-        case Failed(id, error, sentence):
+        case Failed(id, error, sentence, channel):
             return _ErrorOut(
                 id=_known(id),
                 code=error.code,
                 message=sentence or error.message,
                 temporary=error.temporary,
+                group_name=channel,
             )
         case Alive(id, timestamp):
             return _PongOut(id=_known(id), timestamp=timestamp)
@@ -450,42 +284,3 @@ def _publication(publication: Publication) -> _Out:
 
 def _known(id: CommandId) -> int | str | UnsetType:
     return UNSET if id is None else id
-
-
-def _explain(payload: bytes, cause: Exception) -> BadCommand:
-    """Say in a sentence what is wrong with a frame that is no legal command, and find its `id`."""
-    try:
-        message = msgspec.json.decode(payload)
-    except RecursionError:
-        return BadCommand("the message is nested too deeply; flatten it")
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        return BadCommand(f"the message is not JSON ({exc}); send one JSON object a frame")
-    if not isinstance(message, dict):
-        return BadCommand(f"the message is {_json_type(message)}; send a JSON object with a `type`")
-    id = message.get("id")
-    if not isinstance(id, int | str) or isinstance(id, bool):
-        id = None
-    type_ = message.get("type")
-    if "type" not in message:
-        return BadCommand(f"field `type` is missing; give one of {_TYPES}", id)
-    if not isinstance(type_, str) or type_ not in _TYPES.split(", "):
-        error = codes.METHOD_NOT_FOUND if isinstance(type_, str) else None
-        shown = repr(type_)[:60]
-        return BadCommand(f"field `type` is {shown}; give one of {_TYPES}", id, error)
-    return BadCommand(f"{type_}: {_field_sentence(str(cause))}", id)
-
-
-def _field_sentence(reason: str) -> str:
-    """msgspec's reason, with the field named first."""
-    what, _, path = reason.partition(" - at `$")
-    missing = "Object missing required field "
-    if what.startswith(missing):
-        inner = f" in `{path[1:-1]}`" if path else ""
-        return f"field {what.removeprefix(missing)}{inner} is missing"
-    where = f"field `{path[1:-1]}`: " if path else ""
-    return f"{where}{what[0].lower()}{what[1:]}"
-
-
-def _json_type(value: object) -> str:
-    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
