@@ -170,7 +170,9 @@ def command(payload: bytes) -> Command:
 def id_of(message: dict[str, object]) -> CommandId:
     """The `id` of a message, whatever else is wrong with it; None where it has none to be said again."""
     id = message.get("id")
-    return id if isinstance(id, int | str) and not isinstance(id, bool) else None
+    if isinstance(id, str):
+        return id if len(id) <= MAX_ID_BYTES else None
+    return id if isinstance(id, int) and not isinstance(id, bool) else None
 
 
 def _explain(payload: bytes, cause: Exception) -> BadCommand:
