@@ -16,6 +16,7 @@ serve:  ## install and serve on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
 test:  ## install what tests need and run them all (ARGS="-k name ...")
 	@scripts/venv test conformance
 	@scripts/apt chromium || true
+	@scripts/node || true
 	@scripts/test $(ARGS)
 
 check:  ## lint, types and the import contract
@@ -37,6 +38,7 @@ bench:  ## measure speed and memory against the limit in C and the peers (ARGS="
 
 soak:  ## ten minutes of faults under load, checked message by message (ARGS="--seed 7 --minutes 30")
 	@scripts/venv test
+	@.venv/bin/python -m tests.client.cutting
 	@.venv/bin/python -m tests.checker.run $(ARGS)
 
 conformance:  ## run the whole Autobahn suite and record it in docs/conformance.md (ARGS="--quick")
@@ -44,4 +46,4 @@ conformance:  ## run the whole Autobahn suite and record it in docs/conformance.
 	@.venv/bin/python -m tests.conformance.run $(ARGS)
 
 clean:  ## remove everything that was made here
-	@rm -rf .venv build dist reports .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist clients/js/dist clients/js/node_modules reports .pytest_cache .mypy_cache .ruff_cache .hypothesis

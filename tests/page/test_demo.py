@@ -113,22 +113,51 @@ def test_a_page_that_was_told_to_stay_away_does(open_page: OpenPage, server: Run
     ada.wait_for_text("#state", "Disconnected")
     assert ada.evaluate(f"{element('#send')}.disabled")
     ada.click("#retry")
-    ada.wait_for_text(LOG, "Back in lobby")
+    ada.wait_for_text(LOG, "Back in demo:lobby")
 
 
 def test_a_group_with_history_gives_a_page_that_comes_back_what_it_missed(browser: Browser) -> None:
     """Between what came before and what comes after, and once."""
-    with run_server(history_size=100) as server, browser.tab(server.url, client_id="ada") as ada:
-        ada.wait_for_text(LOG, "You joined lobby")
-        server.api("publish", channel="lobby", data="before")
+    with run_server() as server, browser.tab(server.url, client_id="ada") as ada:
+        ada.wait_for_text(LOG, "You joined demo:lobby")
+        server.api("publish", channel="demo:lobby", data="before")
         ada.wait_for_text(LOG, "before")
         throw_out(server, "ada", 3011, "bye")
-        server.api("publish", channel="lobby", data="meanwhile")
+        server.api("publish", channel="demo:lobby", data="meanwhile")
         ada.wait_for_text(LOG, "nothing was missed")
-        server.api("publish", channel="lobby", data="after")
+        server.api("publish", channel="demo:lobby", data="after")
         ada.wait_for_text(LOG, "after")
         shown = ada.evaluate("[...document.querySelectorAll('.publication .text')].map(e => e.textContent)")
         assert shown == ["before", "meanwhile", "after"]
+        assert ada.problems == []
+
+
+def test_a_page_that_is_cut_off_shows_what_it_recovers(browser: Browser) -> None:
+    """The button takes the network away; chat and prices go on, and are there afterwards, marked."""
+    with run_server() as server, browser.tab(server.url, client_id="ada") as ada:
+        ada.wait_for_text(LOG, "You joined demo:lobby")
+        server.api("publish", channel="demo:lobby", data="before")
+        ada.wait_for_text(LOG, "before")
+        prices = f"{element('#price-line')}.points.numberOfItems"
+        seen = ada.wait_for(prices)
+        ada.click("#cut")
+        ada.wait_for_text("#cut", "Cut off for")
+        ada.wait_for_text("#state", "Reconnecting")
+        ada.wait_for_text(LOG, "The connection was lost")
+        server.api("publish", channel="demo:lobby", data="meanwhile")
+        price = {"symbol": "HUB", "price": 99.5}
+        server.api("publish", channel="demo:ticker", data=price)
+        assert ada.text("#cut").startswith("Cut off for")
+        ada.click("#retry")
+        ada.wait_for_text(LOG, "nothing was missed")
+        ada.wait_for_text(f"{LOG} .recovered", "meanwhile")
+        ada.wait_for_text("#price-window", "recovered")
+        assert ada.evaluate(prices) > seen
+        server.api("publish", channel="demo:lobby", data="after")
+        ada.wait_for_text(LOG, "after")
+        marked = ada.evaluate("[...document.querySelectorAll('.recovered .text')].map(e => e.textContent)")
+        assert marked == ["meanwhile"]
+        ada.wait_for_text("#cut", "Cut me off")
         assert ada.problems == []
 
 
@@ -151,7 +180,7 @@ def test_messages_in_another_group_count_on_its_tab(open_page: OpenPage, server:
     """Till it is looked at; then the newest is in sight."""
     ada = open_page("ada")
     join(ada, "busy")
-    busy = [{"publish": {"channel": "lobby", "data": f"message {n}"}} for n in range(1, 41)]
+    busy = [{"publish": {"channel": "demo:lobby", "data": f"message {n}"}} for n in range(1, 41)]
     server.api("batch", commands=busy)
     ada.wait_for_text("#tabs .unread", "40")
     ada.click("#tabs button")
@@ -165,7 +194,7 @@ def test_a_message_leaves_the_keyboard_where_it_is(open_page: OpenPage, server: 
     ada = open_page("ada")
     join(ada, "busy")
     ada.evaluate(f"{element('#tabs button')}.focus()")
-    server.api("publish", channel="lobby", data="one")
+    server.api("publish", channel="demo:lobby", data="one")
     ada.wait_for_text("#tabs .unread", "1")
     assert ada.evaluate(f"document.activeElement === {element('#tabs button')}")
 

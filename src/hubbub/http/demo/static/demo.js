@@ -1,20 +1,21 @@
 // The page: what the visitor does goes to the connection, what the server says goes to the panel it concerns.
 
-import { Connection, ConnectionLost } from "./connection.js";
+import { Client } from "../hubbub.js";
 import { Group } from "./group.js";
 import { Log, asText } from "./log.js";
+import { Socket, cutOff, mend } from "./network.js";
 import { asCurl, perform, requestFor } from "./recipe.js";
 import { TICKER, Ticker } from "./ticker.js";
 
-const FIRST_GROUP = "lobby";
+const FIRST_GROUP = "demo:lobby"; // its namespace keeps a history, so that nothing is missed
+const AWAY_S = 8;
 const POLL_EVERY_MS = 2000;
 const COPIED_FOR_MS = 1500;
 
 const page = Object.fromEntries(
   [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
 );
-const connection = new Connection({ onMessage: handle, onState: showState });
-const ticker = new Ticker(connection, {
+const ticker = new Ticker({
   toggle: page["ticker-toggle"],
   symbol: page.symbol,
   price: page.price,
@@ -24,6 +25,7 @@ const ticker = new Ticker(connection, {
   line: page["price-line"],
   area: page["price-area"],
   dot: page["price-dot"],
+  recovered: page["price-recovered"],
 });
 
 const groups = new Map();
@@ -31,6 +33,9 @@ const noGroupLog = new Log("Messages"); // for what concerns no group while none
 let current = null;
 let online = false;
 let clientId = rememberedId();
+let client = null;
+let greetedAt = 0;
+let backAt = 0; // when the network comes back that was taken away
 
 // Who this tab is. sessionStorage is each tab's own, so two tabs are two clients.
 
@@ -47,10 +52,36 @@ function inventedId() {
   return `${manner}-${animal}-${Math.floor(Math.random() * 900) + 100}`;
 }
 
-function connect() {
-  const url = new URL(`ws/${encodeURIComponent(clientId)}`, document.baseURI);
-  url.protocol = url.protocol.replace("http", "ws");
-  connection.open(url);
+/** A client under the name of now, which is in all groups of this page. */
+async function connect() {
+  const before = client;
+  const own = (client = new Client("ws", { clientId, WebSocket: Socket }));
+  before?.disconnect();
+  const listen = (type, hear) => client.addEventListener(type, ({ detail }) => own === client && hear(detail));
+  listen("message", handle);
+  listen("state", showState);
+  listen("broadcast", (notice) => currentLog().addPublication({ label: "To everybody", ...notice }));
+  listen("notification", (notice) => currentLog().addPublication({ label: "To you alone", ...notice }));
+  listen("error", ({ error }) => note(`Something went wrong: ${error.message}`));
+  await start();
+}
+
+/** Connect, and be in every group again. */
+async function start() {
+  const own = client;
+  try {
+    await own.connect();
+  } catch (error) {
+    if (own === client) note(error.message);
+    return;
+  }
+  ticker.join(client, isRecovered).catch(() => {});
+  for (const group of groups.values()) enter(group);
+}
+
+/** Whether a message is older than the connection that it came on. */
+function isRecovered({ timestamp }) {
+  return Date.parse(timestamp) < greetedAt;
 }
 
 // The client id is in the WebSocket's address, so a new name is a new connection.
@@ -72,28 +103,22 @@ function showIdentity(id) {
 
 const HANDLERS = {
   connection_established: (message) => {
+    greetedAt = Date.parse(message.timestamp);
     showIdentity(message.client_id);
     showConnections(message.total_connections);
-    for (const group of groups.values()) enter(group);
-    ticker.join();
   },
-  group_joined: (message) => {
+  group_joined: ({ id, group_name: name }) => {
     // Unasked for: the server put this client into a group.
-    if (message.group_name !== TICKER) join(message.group_name);
+    if (id === undefined && !name.startsWith("$") && name !== TICKER && !groups.has(name)) join(name);
   },
-  group_removed: (message) => {
-    forget(message.group_name);
-    note(`The server took you out of ${message.group_name}`);
+  group_removed: ({ group_name: name }) => {
+    forget(name);
+    note(`The server took you out of ${name}`);
   },
-  chat_message: (message) => {
-    withGroup(message.group_name, (group) => group.showChat(message, message.from === clientId));
-  },
-  group_message: (message) => {
-    if (message.group_name === TICKER) ticker.show(message.data ?? {});
-    else withGroup(message.group_name, (group) => group.showPublication(message));
-  },
-  broadcast_message: (message) => currentLog().addPublication({ label: "To everybody", ...message }),
-  personal_notification: (message) => currentLog().addPublication({ label: "To you alone", ...message }),
+  chat_message: () => {},
+  group_message: () => {},
+  broadcast_message: () => {},
+  personal_notification: () => {},
   system_notification: ({ data }) => {
     // Who left shows in the counts and, for those who share a group, as a line there.
     if (data?.event === "client_disconnected") poll();
@@ -103,7 +128,6 @@ const HANDLERS = {
   member_left: countPeople,
   messages_dropped: ({ count }) => note(`This page was too slow: ${count} messages were dropped`),
   connection_timeout: ({ message }) => note(message),
-  error: ({ message }) => note(`The server says: ${message}`),
 };
 
 function handle(message) {
@@ -119,15 +143,6 @@ function spacedJson(value) {
   return JSON.stringify(value, null, 1).replaceAll(/\n */g, " ");
 }
 
-function withGroup(name, act) {
-  const group = groups.get(name);
-  if (!group) return;
-  act(group);
-  if (group === current) return;
-  group.unread += 1;
-  showTab(group);
-}
-
 // Groups.
 
 function join(name) {
@@ -136,7 +151,7 @@ function join(name) {
     return;
   }
   if (!groups.has(name)) {
-    const group = new Group(name, connection);
+    const group = new Group(name, count);
     groups.set(name, group);
     page.logs.append(group.log.element);
     page.tabs.append(tabFor(group));
@@ -147,14 +162,21 @@ function join(name) {
 
 async function enter(group) {
   try {
-    await group.join();
-    showPeople();
+    await group.join(client, isRecovered);
   } catch (error) {
-    // A lost connection comes back, and then every group is entered again.
-    if (error instanceof ConnectionLost) return;
+    // Whatever else kept it: with the next connection every group is entered again.
+    if (error.name !== "ReplyError") return;
     forget(group.name);
-    note(`You cannot join ${group.name}: ${error.message}`);
+    note(`You cannot join ${group.name}: ${error.reason}`);
   }
+}
+
+/** Count a message that is not in sight, and show who is here. */
+function count(group) {
+  showPeople();
+  if (!group || group === current) return;
+  group.unread += 1;
+  showTab(group);
 }
 
 function leave(group) {
@@ -229,19 +251,19 @@ function showPeople() {
 
 const STATES = {
   connecting: () => "Connecting…",
-  open: () => "Connected",
-  waiting: ({ delay }) => `Reconnecting in ${(delay / 1000).toFixed(1)} s`,
-  stopped: () => "Disconnected",
+  connected: () => "Connected",
+  reconnecting: ({ delay }) => `Reconnecting in ${delay.toFixed(1)} s`,
+  disconnected: () => "Disconnected",
 };
 
-function showState(state) {
-  page.state.dataset.state = state.name;
-  page["state-text"].textContent = STATES[state.name](state);
-  page.retry.hidden = !["waiting", "stopped"].includes(state.name);
+function showState(change) {
+  const { state, error } = change;
+  page.state.dataset.state = state;
+  page["state-text"].textContent = STATES[state](change);
+  page.retry.hidden = !["reconnecting", "disconnected"].includes(state);
   // One line for a connection that goes, not one for every attempt to get it back.
-  if (online && state.code) note(`The connection was lost (${reasonOf(state)})`);
-  else if (state.name === "stopped") note(`The server sent this page away (${reasonOf(state)})`);
-  online = state.name === "open";
+  if (online && error) note(`The connection was lost (${reasonOf(error)})`);
+  online = state === "connected";
   if (!online) page.connections.textContent = "–"; // nobody knows from here
   showWritable();
   showPeople();
@@ -249,6 +271,27 @@ function showState(state) {
 
 function reasonOf({ code, reason }) {
   return reason ? `${code}: ${reason}` : code;
+}
+
+/** Take the network away for a while. */
+function stayAway() {
+  backAt = Date.now() + AWAY_S * 1000;
+  cutOff();
+  showAway();
+}
+
+function showAway() {
+  const left = Math.ceil((backAt - Date.now()) / 1000);
+  page.cut.disabled = left > 0;
+  page.cut.textContent = left > 0 ? `Cut off for ${left} s` : "Cut me off";
+  if (left > 0) setTimeout(showAway, 200);
+  else if (backAt) comeBack();
+}
+
+function comeBack() {
+  backAt = 0;
+  mend();
+  if (client.state === "disconnected") start();
 }
 
 function showWritable() {
@@ -315,16 +358,16 @@ onSubmit(page.join, () => {
 onSubmit(page.compose, () => {
   const text = page.message.value.trim();
   if (!text) return;
-  current.say(text);
+  current.say(text).catch((error) => note(`Not sent: ${error.message}`));
   page.message.value = "";
 });
 onSubmit(page.recipe, runRecipe);
 page.recipe.addEventListener("change", showRecipe);
 page.copy.addEventListener("click", copyRecipe);
 page.copy.hidden = !navigator.clipboard; // absent where the page came over plain HTTP from another machine
-page.retry.addEventListener("click", () => connection.retryNow());
+page.retry.addEventListener("click", comeBack);
+page.cut.addEventListener("click", stayAway);
 document.addEventListener("visibilitychange", poll);
-window.addEventListener("online", () => online || connection.retryNow());
 
 page.name.value = clientId;
 page.logs.append(noGroupLog.element);

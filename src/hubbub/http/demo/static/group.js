@@ -1,4 +1,4 @@
-// One joined group: its tab, its log, who is in it, and how far this client has read.
+// One joined group: its tab, its log, and who is in it.
 
 import { Log, asText } from "./log.js";
 
@@ -9,66 +9,55 @@ export class Group {
   unread = 0;
   people = "";
   tab = null;
-  #position = null;
+  #group = null;
   #names = null;
   #countsPeople = true;
+  #gap = false;
+  #told;
 
-  constructor(name, connection) {
+  /** `told` is called with each message that is shown here. */
+  constructor(name, told) {
     this.name = name;
     this.log = new Log(`Messages in ${name}`);
-    this.connection = connection;
+    this.#told = told;
   }
 
-  /** Join, or join again after a lost connection, picking up what was missed where the group has history. */
-  async join() {
-    const again = this.#names !== null;
-    const recover = this.#position ?? undefined;
-    const { epoch, offset, recovered } = await this.connection.request("join_group", {
-      group_name: this.name,
-      recover,
-    });
-    // What was missed follows this reply, and each message moves the position on by itself.
-    this.#position = epoch && (recovered ? { ...recover, epoch } : { epoch, offset });
-    this.log.addNote(welcome(this.name, again, recovered));
-    this.#names = new Set();
-    await this.countPeople({ announce: false });
+  /** Be in the group by this client, from now on and whenever that comes back. */
+  join(client, isRecovered) {
+    const group = client.group(this.name);
+    if (this.#group !== group) {
+      this.#group = group;
+      group.addEventListener("gap", () => { this.#gap = true; });
+      group.addEventListener("joined", ({ detail }) => this.#welcome(detail));
+      group.addEventListener("message", ({ detail }) => this.#show(detail, client.clientId, isRecovered(detail)));
+    }
+    return group.join();
   }
 
   leave() {
-    this.connection.send("leave_group", { group_name: this.name });
+    this.#group.leave();
   }
 
   /** Say something to everybody in the group; the server hands it back to this client too. */
   say(text) {
-    this.connection.send("chat_message", { group_name: this.name, message: text });
-  }
-
-  showChat(message, own) {
-    this.#advance(message);
-    this.log.addChat({ sender: message.from, text: asText(message.message), timestamp: message.timestamp, own });
-  }
-
-  showPublication(message) {
-    this.#advance(message);
-    this.log.addPublication({ label: message.from || "Published", ...message });
+    return this.#group.sendChatMessage(text);
   }
 
   /** Learn who is here, and note who came and who went since the last time. */
   async countPeople({ announce = true } = {}) {
-    if (!this.#countsPeople || this.#names === null) return;
+    if (!this.#countsPeople || !this.#group?.joined) return;
     try {
-      const { clients } = await this.connection.request("presence_stats", { group_name: this.name });
+      const { clients } = await this.#group.presenceStats();
       if (clients > MOST_NAMES) this.people = `${clients} here`;
       else await this.#learnNames(announce);
     } catch (error) {
-      if (error.code) this.#countsPeople = false; // presence is switched off for this group
+      if (error.name === "ReplyError") this.#countsPeople = false; // presence is switched off for this group
     }
   }
 
   async #learnNames(announce) {
-    const { members } = await this.connection.request("presence", { group_name: this.name });
-    const names = new Set(Object.values(members).map((member) => member.client_id));
-    if (announce) {
+    const names = new Set(Object.values(await this.#group.presence()).map((member) => member.clientId));
+    if (announce && this.#names) {
       for (const name of names) if (!this.#names.has(name)) this.log.addNote(`${name} joined`);
       for (const name of this.#names) if (!names.has(name)) this.log.addNote(`${name} left`);
     }
@@ -76,13 +65,23 @@ export class Group {
     this.people = `${names.size} here: ${[...names].sort().join(", ")}`;
   }
 
-  #advance({ offset }) {
-    if (this.#position && offset) this.#position.offset = offset;
+  #welcome({ recovered }) {
+    this.log.addNote(this.#greeting(recovered));
+    this.#gap = false;
+    this.#names = null;
+    this.countPeople({ announce: false }).then(this.#told);
   }
-}
 
-function welcome(name, again, recovered) {
-  if (!again) return `You joined ${name}`;
-  if (recovered === undefined) return `Back in ${name}`;
-  return recovered ? `Back in ${name}; nothing was missed` : `Back in ${name}; some messages were missed`;
+  #greeting(recovered) {
+    if (this.#gap) return `Back in ${this.name}; some messages were missed`;
+    if (recovered) return `Back in ${this.name}; nothing was missed`;
+    return this.#names ? `Back in ${this.name}` : `You joined ${this.name}`;
+  }
+
+  #show({ kind, data, sender, timestamp }, clientId, recovered) {
+    const shown = { sender, text: asText(data), timestamp, recovered };
+    if (kind === "chat") this.log.addChat({ ...shown, own: sender === clientId });
+    else this.log.addPublication({ ...shown, label: sender || "Published", data });
+    this.#told(this);
+  }
 }

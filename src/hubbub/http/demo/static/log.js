@@ -24,14 +24,14 @@ export class Log {
     this.element.hidden = true;
   }
 
-  /** Somebody's message; `own` when it is this client's. */
-  addChat({ sender, text, timestamp, own }) {
-    this.#add({ kind: own ? "chat own" : "chat", sender, text, timestamp });
+  /** Somebody's message; `own` when it is this client's, `recovered` when it was said while the page was away. */
+  addChat({ sender, text, timestamp, own, recovered }) {
+    this.#add({ kind: own ? "chat own" : "chat", sender, text, timestamp, recovered });
   }
 
   /** A publication from outside the chat; `label` says what kind. */
-  addPublication({ label, data, timestamp }) {
-    this.#add({ kind: "publication", sender: label, text: asText(data), timestamp });
+  addPublication({ label, data, timestamp, recovered }) {
+    this.#add({ kind: "publication", sender: label, text: asText(data), timestamp, recovered });
   }
 
   /** A line about the group itself. */
@@ -39,14 +39,16 @@ export class Log {
     this.#add({ kind: "note", text, timestamp: new Date().toISOString() });
   }
 
-  #add({ kind, sender = "", text, timestamp }) {
+  #add({ kind, sender = "", text, timestamp, recovered = false }) {
     const entry = document.getElementById("entry-template").content.firstElementChild.cloneNode(true);
     const speaker = `${kind} ${sender}`;
     entry.className = `entry ${kind}`;
+    entry.classList.toggle("recovered", recovered);
     entry.classList.toggle("continued", speaker === this.#lastSender);
     entry.querySelector(".sender").textContent = sender;
     entry.querySelector(".text").textContent = text;
     showTime(entry.querySelector("time"), timestamp);
+    if (recovered) entry.querySelector("time").prepend(recoveredMark());
     this.#lastSender = speaker;
     this.#append(entry);
   }
@@ -64,6 +66,14 @@ export class Log {
 /** Any JSON as the page shows it: text as it is, the rest as JSON. */
 export function asText(data) {
   return typeof data === "string" ? data : JSON.stringify(data);
+}
+
+function recoveredMark() {
+  const mark = document.createElement("span");
+  mark.className = "mark";
+  mark.textContent = "recovered";
+  mark.title = "It was sent while this page was cut off";
+  return mark;
 }
 
 function showTime(element, timestamp) {

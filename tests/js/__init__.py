@@ -1,0 +1,1 @@
+"""The JavaScript client, under Node and in a browser."""
