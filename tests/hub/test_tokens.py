@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hubbub.auth import Claims
+from hubbub.core import codes
 from hubbub.core.channels import Namespace
 from hubbub.core.grants import Grants
 from hubbub.hub import ConnectRequest, Identity
@@ -16,6 +17,7 @@ from ..auth.making import OTHER_SECRET, token
 from .guarded import (
     Slow,
     bearing,
+    closed,
     come,
     counted,
     guarded,
@@ -655,5 +657,31 @@ def test_who_vanishes_while_it_is_found_out_who_it_is_leaves_nothing(step: str) 
             assert left_behind(hub) == {}
             assert client.messages == []
             await come(hub)
+
+    run(scenario())
+
+
+def test_a_verifier_that_hangs_lets_the_client_come_back() -> None:
+    """At the door and in first words, within the time of a handshake."""
+
+    class Hanging(Slow):
+        hangs = True
+
+        async def verify(self, token: str) -> Claims:
+            if self.hangs:
+                await asyncio.Event().wait()
+            return await super().verify(token)
+
+    async def scenario() -> None:
+        verifier = Hanging(good=Claims(subject="ann"))
+        async with running(guarded(auth=verifier, handshake_timeout=0.2)) as hub:
+            refused = await turned_away(hub, headers=bearing("good"))
+            assert (refused.status, refused.retry_after) == (503, 1.0)
+            client, answer = await speak(hub, None, token="good")
+            assert (answer["type"], answer["code"], answer["temporary"]) == ("error", 100, True)
+            assert await closed(client) == codes.SERVER_ERROR  # its time was ours: it comes back
+            verifier.hangs = False
+            _, answer = await speak(hub, None, token="good")
+            assert answer["type"] == "connection_established"
 
     run(scenario())

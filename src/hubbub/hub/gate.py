@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections import Counter, deque
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hubbub.auth import AuthUnavailable, BadToken, Claims
 from hubbub.core import codes
@@ -19,6 +21,8 @@ from hubbub.hub.hooks import ConnectRequest, Identity, Refuse
 
 if TYPE_CHECKING:
     from hubbub.hub.hub import Hub
+
+logger = logging.getLogger("hubbub.gate")
 
 PER_TURN: Final = 32
 """Clients that are let in per turn of the event loop: some ten milliseconds, then others have their say."""
@@ -191,9 +195,9 @@ class Gate:
         assert self._hub.auth is not None
         try:
             work = self._hub.auth.verify(token)
-            # One that is not ours may want a task of its own, as for a time limit.
+            # One that is not ours may take its time, and may want a task of its own.
             ours = getattr(self._hub.auth, "taskless", False)
-            claims = await (work if ours else asyncio.create_task(work))
+            claims = await (work if ours else asyncio.create_task(self._in_time(work)))
         except BadToken as exc:
             self._hub.metrics.bad_token("expired" if exc.expired else "invalid")
             error = codes.TOKEN_EXPIRED if exc.expired else codes.UNAUTHORIZED
@@ -209,6 +213,14 @@ class Gate:
             self._hub.metrics.bad_token("revoked")
             raise Refuse("the token was revoked", status=401, code=codes.UNAUTHORIZED.code)
         return claims
+
+    async def _in_time(self, work: Coroutine[Any, Any, Claims]) -> Claims:
+        try:
+            async with asyncio.timeout(self._hub.options.handshake_timeout):
+                return await work
+        except TimeoutError as exc:
+            logger.error("verifying a token took too long")  # noqa: TRY400 - where it hangs is not in there
+            raise AuthUnavailable("verifying took too long") from exc
 
     def check_user(self, user: str) -> None:
         """Refuse one more connection of a user who has enough on this node."""
