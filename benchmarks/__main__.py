@@ -4,11 +4,11 @@ import argparse
 import shlex
 import sys
 
-from benchmarks import connect, fanout, hostile, memory, mixed, nodes, report
+from benchmarks import client, connect, fanout, hostile, memory, mixed, nodes, report
 from benchmarks.harness import BUILD, BenchError, prepare
 from benchmarks.options import Options
 
-NAMES = ("fanout", "peers", "mixed", "memory", "connect", "nodes", "hostile")
+NAMES = ("fanout", "peers", "mixed", "memory", "connect", "nodes", "hostile", "client")
 
 
 def parse() -> tuple[list[str], Options]:
@@ -38,6 +38,7 @@ def parse() -> tuple[list[str], Options]:
             node_turns=1,
             hostile=200,
             hostile_seconds=12,
+            client_messages=20_000,
             serve_arguments=serve_arguments,
         )
     else:
@@ -78,6 +79,8 @@ def run(names: list[str], options: Options, results: report.Results) -> None:
         results.nodes = nodes.run(options)
     if "hostile" in names:
         results.hostile = hostile.run(options)
+    if "client" in names:
+        results.client = client.run(options)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ class Options:
     # Of `hostile`.
     hostile: int = 2000
     hostile_seconds: float = 40
+    # Of `client`.
+    client_messages: int = 100_000
     serve_arguments: list[str] = field(default_factory=list)
 
     def say(self, what: str) -> None:

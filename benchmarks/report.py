@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.client import ClientResult
 from benchmarks.connect import ConnectResult
 from benchmarks.fanout import HUBBUB, FanOutResult
 from benchmarks.hostile import HostileResult
@@ -47,6 +48,7 @@ class Results:
     guarded: ConnectResult | None = None
     nodes: NodesResult | None = None
     hostile: HostileResult | None = None
+    client: Sequence[ClientResult] = ()
 
 
 def bars(results: Results) -> list[Bar]:
@@ -107,6 +109,11 @@ def bars(results: Results) -> list[Bar]:
             Bar("… honest ones thrown out", str(h.thrown_out), "0", h.thrown_out == 0),
             Bar("… their messages not delivered", f"{lost:.1%}", "≤ 1 %", lost <= 0.01),
         ]
+    for p in results.client:
+        rate = f"{p.per_cpu_second:,.0f} ({p.cpu_us:.1f} µs each)"
+        name = f"a Python program receives per CPU second, {p.way}"
+        found.append(Bar(name, rate, "≥ 60,000", p.per_cpu_second >= 60_000))
+        found.append(Bar("… missing or out of order", str(p.wrong), "0", p.wrong == 0))
     return found
 
 
@@ -234,6 +241,7 @@ def write(results: Results, options: Options, path: Path) -> None:
             for r in results.fanout
         ],
         **{name: asdict(r) for name in SCENARIOS if (r := getattr(results, name))},
+        "client": [asdict(r) for r in results.client],
         "bars": [asdict(bar) for bar in bars(results)],
     }
     path.write_text(json.dumps(record, indent=2) + "\n")

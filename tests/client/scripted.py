@@ -68,13 +68,15 @@ class Peer:
         self._socket = socket
         request = socket.request
         assert request is not None
-        self.path = request.path
+        self.path, _, self.query = request.path.partition("?")
         self.headers = request.headers
+        self.hello: Message = {}
+        """What the client said first, once it was heard."""
 
     @property
     def client_id(self) -> str:
         """The client id in the path, or the one this server makes."""
-        _, _, name = self.path.partition("?")[0].partition("/ws/")
+        _, _, name = self.path.partition("/ws/")
         return unquote(name) or "made-by-the-server"
 
     async def say(self, message_type: str, **fields: object) -> None:
@@ -86,9 +88,12 @@ class Peer:
         await self._socket.send(frame)
 
     async def greet(self) -> None:
-        """Establish the connection."""
+        """Hear the client's `connect` and establish the connection."""
+        self.hello = await self.hear()
+        assert self.hello["type"] == "connect"
         await self.say(
             "connection_established",
+            id=self.hello["id"],
             client_id=self.client_id,
             timestamp="2026-01-01T00:00:00+00:00",
             total_connections=1,
@@ -106,6 +111,10 @@ class Peer:
     def cut(self) -> None:
         """Let the connection die without a word."""
         self._socket.transport.abort()
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the socket."""
+        self._socket.transport.pause_reading()
 
     async def gone(self) -> int | None:
         """Wait for the client to close, and return its close code."""

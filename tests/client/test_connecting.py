@@ -52,12 +52,13 @@ def test_connect_returns_when_the_server_has_established_the_connection() -> Non
             assert not client.is_connected
             connecting = asyncio.create_task(client.connect())
             peer = await server.peer()
-            assert peer.path == "/ws/alice"
+            assert (peer.path, peer.query) == ("/ws/alice", "connect=first")
             assert not connecting.done()
             assert not client.is_connected
 
             await peer.greet()
             await connecting
+            assert peer.hello == {"type": "connect", "id": peer.hello["id"]}
             assert client.is_connected
             assert client.client_id == "alice"
             await client.disconnect()
@@ -231,10 +232,13 @@ def test_a_secure_connection_needs_a_certificate_that_is_trusted() -> None:
             secure = server.url.replace("ws://", "wss://")
             async with WebSocketClient(secure, ssl=client_tls, proxy=None) as client:
                 assert client.is_connected
-            with pytest.raises(UnreachableError, match="certificate verify failed"):
+            with pytest.raises(UnreachableError, match=r"certificate of .* is not trusted"):
                 await WebSocketClient(secure, proxy=None).connect()
             with pytest.raises(InvalidURLError, match="wss://"):
                 WebSocketClient(server.url, ssl=client_tls)
+        async with scripted_server() as plain:
+            with pytest.raises(UnreachableError, match="speak TLS"):
+                await WebSocketClient(plain.url.replace("ws://", "wss://"), proxy=None).connect()
 
     run(scenario())
 
@@ -496,7 +500,7 @@ def test_the_repr_says_who_and_where() -> None:
 
     async def scenario() -> None:
         async with connected() as (client, _, server):
-            assert repr(client) == f"<WebSocketClient {server.url}/ws 'alice': connected>"
+            assert repr(client) == f"<Client {server.url}/ws 'alice': connected>"
             await client.disconnect()
             await until(lambda: "disconnected" in repr(client))
 

@@ -66,7 +66,9 @@ def test_the_group_methods_speak_the_contract() -> None:
             await client.join_group("lobby")
             await client.send_chat_message("lobby", {"any": ["JSON"]})
             await client.leave_group("lobby")
-            assert [await peer.hear() for _ in range(3)] == [
+            joining = await peer.hear()
+            assert isinstance(joining.pop("id"), int)
+            assert [joining, await peer.hear(), await peer.hear()] == [
                 {"type": "join_group", "group_name": "lobby"},
                 {"type": "chat_message", "group_name": "lobby", "message": {"any": ["JSON"]}},
                 {"type": "leave_group", "group_name": "lobby"},
@@ -288,5 +290,33 @@ def test_what_would_wait_for_itself_is_refused_in_a_handler() -> None:
             peer.cut()
             await client.wait_closed()
             assert len(sentences) == 2
+
+    run(scenario())
+
+
+def test_a_publication_with_a_field_of_another_type_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    """By loops, and said in the log; handlers are told of it as it came."""
+
+    async def scenario() -> None:
+        async with connected() as (client, peer, _):
+            heard = Heard()
+            client.register_handler("group_message", heard)
+            await peer.say("group_message", group_name="orders", data=1, timestamp=7)
+            assert (await heard.next())["timestamp"] == 7
+
+    run(scenario())
+    assert "with a field of another type" in caplog.text
+
+
+def test_a_server_that_takes_nothing_more_does_not_hold_up_disconnect() -> None:
+    """Not even where there is no room for a close frame."""
+
+    async def scenario() -> None:
+        async with connected(close_timeout=0.05) as (client, peer, _):
+            peer.stop_reading()
+            sending = asyncio.create_task(client.send_message("note", "x" * 20_000_000))
+            await asyncio.sleep(0)
+            await client.disconnect()
+            await asyncio.wait({sending})
 
     run(scenario())

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from hubbub.client.errors import InvalidURLError
 
 SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+SPEAK_FIRST: Final = "connect=first"
 EXAMPLE: Final = "give something like ws://localhost:8000 or wss://push.example.com"
 # What may stand in a path or a query as it is; `%` because it was quoted already.
 _LEGAL: Final = "/:@!$&'()*+,;=?%~"
@@ -39,6 +40,10 @@ class Address:
         """The URL to connect to under this client id; without one the server makes it."""
         path = self.path if client_id is None else f"{self.path}/{quote(client_id, safe='')}"
         return f"{self.scheme}://{self.host}{path}{self.query and '?'}{self.query}"
+
+    def speaking_first(self, client_id: str | None) -> str:
+        """As `url`, for a client that says `connect` before it is greeted."""
+        return f"{self.url(client_id)}{'&' if self.query else '?'}{SPEAK_FIRST}"
 
     @classmethod
     def parse(cls, server_url: str) -> "Address":

@@ -1,45 +1,58 @@
-"""`WebSocketClient`: what a program has of a Hubbub server."""
+"""`Client`: what a program has of a Hubbub server."""
 
 import contextlib
 import ssl as tls
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 from hubbub.client.address import Address
+from hubbub.client.asking import Asking
 from hubbub.client.backoff import Backoff
-from hubbub.client.connection import Options, TokenSource
+from hubbub.client.calls import Calls
+from hubbub.client.connection import Options
+from hubbub.client.dispatcher import Dispatcher
 from hubbub.client.errors import BadTokenError, InvalidURLError, NotConnectedError
-from hubbub.client.handlers import Handler, Handlers, Message
+from hubbub.client.group import Group, Own
+from hubbub.client.groups import Groups
+from hubbub.client.handlers import Handler, Handlers
+from hubbub.client.inbox import Inbox
 from hubbub.client.life import Life
-from hubbub.client.opening import check_token
+from hubbub.client.listener import Gap, Listener, Policy
+from hubbub.client.loop import GroupMessage, Misfits
+from hubbub.client.positions import from_dicts, to_dicts
+from hubbub.client.tokens import TokenSource, check_token
+from hubbub.client.wire import JSON, MSGPACK
 from hubbub.core.channels import check_group, check_name
+from hubbub.core.messages import Position
 
 H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
 
 
-class WebSocketClient:
+class Client(Asking):
     """A client of a Hubbub server, which comes back by itself when its connection is lost.
 
     ::
 
-        client = WebSocketClient("ws://localhost:8000", "alice")
-        client.register_handler("chat_message", print)
-        async with client:
-            await client.join_group("lobby")
-            await client.send_chat_message("lobby", "hello")
-            await client.wait_closed()
+        async with Client("ws://localhost:8000", "alice") as client:
+            await client.publish("lobby", "hello")
+            async for message in client.group("lobby"):
+                print(message.sender, message.data)
 
     server_url: where the server is, with or without its `/ws` or `/ws/{client_id}`.
     client_id: the id to connect under; without one the server makes it, and the client keeps it.
     token: says who this client is, and goes along as `Authorization: Bearer …`; or a function, plain or
-        coroutine, that is called for one before each attempt to connect.
+        coroutine, that is called for one before each attempt to connect, and in time before it expires.
+    positions: what `positions` of an earlier client gave, to go on from there.
+    binary: speak MessagePack instead of JSON.
+    buffer, policy: how many messages wait for each listener, and what happens past that.
     ping_interval: seconds between pings; None sends none, and then a vanished server goes unnoticed.
     reconnect: come back by itself after a connection was lost.
     backoff: how long to wait before each attempt to come back.
     headers, ssl, proxy: for the handshake; by default the environment's proxy is used.
-    open_timeout, pong_timeout, close_timeout: seconds to wait for the greeting, for any sign of life after
-        a ping was due, and for the closing handshake.
+    open_timeout, call_timeout, pong_timeout, close_timeout: seconds to wait for the greeting, for the answer
+        to a call, for any sign of life after a ping, and for the closing handshake.
     max_size: the largest message accepted, in bytes.
     """
 
@@ -49,6 +62,10 @@ class WebSocketClient:
         client_id: str | None = None,
         *,
         token: str | TokenSource | None = None,
+        positions: Mapping[str, Position | Mapping[str, Any]] | None = None,
+        binary: bool = False,
+        buffer: int = 1000,
+        policy: Policy | Literal["pause", "reconnect", "drop_oldest"] = Policy.PAUSE,
         ping_interval: float | None = 25.0,
         reconnect: bool = True,
         backoff: Backoff | None = None,
@@ -56,6 +73,7 @@ class WebSocketClient:
         ssl: tls.SSLContext | None = None,
         proxy: str | Literal[True] | None = True,
         open_timeout: float = 10.0,
+        call_timeout: float = 10.0,
         pong_timeout: float = 10.0,
         close_timeout: float = 2.0,
         max_size: int = 4 * 2**20,
@@ -65,33 +83,45 @@ class WebSocketClient:
             raise InvalidURLError(f"ssl was given, but {self._address} goes without it; give a wss:// URL.")
         if token is not None:
             _check_alone(token, self._address, headers or {})
+        self._buffer, self._policy = _checked(buffer), Policy(policy)
+        self._options = Options(
+            headers=dict(headers or {}),
+            token=token,
+            ssl=ssl,
+            proxy=proxy,
+            max_size=max_size,
+            open_timeout=open_timeout,
+            call_timeout=call_timeout,
+            close_timeout=close_timeout,
+            ping_interval=ping_interval,
+            pong_timeout=pong_timeout,
+            format=MSGPACK if binary else JSON,
+        )
+        backoff = backoff or Backoff()
         self._handlers = Handlers()
-        # These two come first in line: the groups are joined before any other handler hears of the greeting.
-        self._handlers.add("connection_established", self._join_again)
-        self._handlers.add("group_removed", self._forget_group)
-        # What was joined and not left, in that order.
-        self._groups: dict[str, None] = {}
+        self._dispatcher = Dispatcher(self._handlers, self._buffer, self._make_room)
+        self._inbox = Inbox(self._options.format, self._dispatcher, self._fill)
+        self._calls = self._inbox.calls = Calls(self._reconsider)
+        self._groups = self._inbox.groups = Groups(
+            from_dicts(positions or {}),
+            self._calls,
+            backoff,
+            call_timeout,
+            on_gap=self._inbox.tell_gap,
+            on_end=self._inbox.on_group_end,
+        )
         self._life = Life(
             self._address,
             _agreed_id(self._address, client_id),
-            Options(
-                headers=dict(headers or {}),
-                token=token,
-                ssl=ssl,
-                proxy=proxy,
-                max_size=max_size,
-                open_timeout=open_timeout,
-                close_timeout=close_timeout,
-                ping_interval=ping_interval,
-                pong_timeout=pong_timeout,
-            ),
-            backoff=backoff or Backoff(),
+            self._options,
+            backoff=backoff,
             reconnect=reconnect,
-            handlers=self._handlers,
+            dispatcher=self._dispatcher,
+            inbox=self._inbox,
         )
 
     def __repr__(self) -> str:
-        return f"<WebSocketClient {self._address} {self.client_id!r}: {self._life.state.value}>"
+        return f"<Client {self._address} {self.client_id!r}: {self.state}>"
 
     @property
     def is_connected(self) -> bool:
@@ -99,9 +129,23 @@ class WebSocketClient:
         return self._life.is_connected
 
     @property
+    def state(self) -> str:
+        """`disconnected`, `connecting`, `connected` or `reconnecting`."""
+        return str(self._life.state)
+
+    @property
     def client_id(self) -> str | None:
         """The id this client is known by; None until the server has made one."""
         return self._life.client_id
+
+    @property
+    def positions(self) -> dict[str, dict[str, Any]]:
+        """For each name with a history, the position up to which the program was given everything.
+
+        A message counts as given when its handler has returned, or when the program asks for the next one.
+        Keep this as JSON anywhere, and give it to the next client, in this process or another.
+        """
+        return to_dicts(self._given())
 
     # Coming and going.
 
@@ -138,64 +182,91 @@ class WebSocketClient:
     ) -> None:
         await self.disconnect()
 
-    # Sending.
-
-    async def send_message(self, type: str, data: object = None) -> None:
-        """Send a message of this type; the keys of a dict become the message's own, other data its `data`.
-
-        Raises `NotConnectedError` when there is no connection.
-        """
-        if isinstance(data, dict):
-            if data.get("type", type) != type:
-                raise ValueError(
-                    f"The data has a 'type' of its own, beside {type!r}; put it under another key."
-                )
-            await self._life.send({"type": type, **data})
-        elif data is None:
-            await self._life.send({"type": type})
-        else:
-            await self._life.send({"type": type, "data": data})
-
-    async def send_chat_message(self, group: str, message: object) -> None:
-        """Send any JSON value to every member of a group."""
-        await self.send_message("chat_message", {"group_name": group, "message": message})
-
     # Groups.
 
-    async def join_group(self, name: str) -> None:
-        """Join a group, now and with each new connection.
+    @overload
+    def group(
+        self,
+        name: str,
+        *,
+        gaps: Literal[False] = False,
+        buffer: int | None = None,
+        policy: Policy | str | None = None,
+        misfits: Misfits = "skip",
+    ) -> Group[GroupMessage[Any]]: ...
+    @overload
+    def group(
+        self,
+        name: str,
+        type: type[T],
+        *,
+        gaps: Literal[False] = False,
+        buffer: int | None = None,
+        policy: Policy | str | None = None,
+        misfits: Misfits = "skip",
+    ) -> Group[GroupMessage[T]]: ...
+    @overload
+    def group(
+        self,
+        name: str,
+        type: Any = Any,
+        *,
+        gaps: Literal[True],
+        buffer: int | None = None,
+        policy: Policy | str | None = None,
+        misfits: Misfits = "skip",
+    ) -> Group[GroupMessage[Any] | Gap]: ...
 
-        The server's answer comes to the handlers of `group_joined`. While the client is on its way back, the
-        group is joined once it is there.
+    def group(
+        self,
+        name: str,
+        type: Any = Any,
+        *,
+        gaps: bool = False,
+        buffer: int | None = None,
+        policy: Policy | str | None = None,
+        misfits: Misfits = "skip",
+    ) -> Group[Any]:
+        """A group, to loop over: each loop is a listener of its own, and joins the group as it begins.
+
+        type: what `data` is to be: a msgspec Struct, a dataclass, a TypedDict, a pydantic model.
+        gaps: give `Gap` objects too, in their place among the messages.
+        misfits: log and pass over what is not of that type, or raise `MisfitError` out of the loop.
+        buffer, policy: as the client's, for this group alone.
+        """
+        return Group(self, name, type, gaps=gaps, misfits=misfits, **self._bounds(buffer, policy))
+
+    def own(
+        self,
+        type: Any = Any,
+        *,
+        gaps: bool = False,
+        buffer: int | None = None,
+        policy: Policy | str | None = None,
+        misfits: Misfits = "skip",
+    ) -> Own:
+        """What is the client's own, to loop over.
+
+        Broadcasts, and notifications to it, to its user and of the system; from when the loop begins.
+        """
+        return Own(self, type, gaps=gaps, misfits=misfits, **self._bounds(buffer, policy))
+
+    async def join_group(self, name: str) -> None:
+        """Join a group, now and with each new connection, without waiting for the server's answer.
+
+        The answer comes to the handlers of `group_joined`, and its messages to those of `chat_message` and
+        `group_message`. While the client is on its way back, the group is joined once it is there.
         """
         check_group(name, "the group name")
-        if self._life.comes_back:
-            self._groups[name] = None
-            with contextlib.suppress(NotConnectedError):
-                await self._send_join(name)
-        else:
-            await self._send_join(name)
-            self._groups[name] = None
+        if not self._life.comes_back and not self.is_connected:
+            raise self._life.why_not()
+        self._groups.want(name)
 
     async def leave_group(self, name: str) -> None:
-        """Leave a group. Without a connection there is nothing to leave, and it is only not joined again."""
-        self._groups.pop(name, None)
+        """Leave a group; every loop over it ends. Without a connection it is only not joined again."""
+        self._groups.leave(name)
         with contextlib.suppress(NotConnectedError):
-            await self.send_message("leave_group", {"group_name": name})
-
-    async def _send_join(self, name: str) -> None:
-        # The one place that asks for a group: a position to resume from will go along here.
-        await self.send_message("join_group", {"group_name": name})
-
-    async def _join_again(self, greeting: Message) -> None:
-        with contextlib.suppress(NotConnectedError):
-            for name in list(self._groups):
-                if name in self._groups:  # not left while the others were sent
-                    await self._send_join(name)
-
-    def _forget_group(self, removal: Message) -> None:
-        # The server took the client out, and coming back must not undo that.
-        self._groups.pop(str(removal.get("group_name")), None)
+            await self._life.send({"type": "leave_group", "group_name": name})
 
     # Listening.
 
@@ -224,6 +295,65 @@ class WebSocketClient:
             return handler
 
         return decorator
+
+    # What its parts share.
+
+    def _bounds(self, buffer: int | None, policy: Policy | str | None) -> dict[str, Any]:
+        return {
+            "buffer": self._buffer if buffer is None else _checked(buffer),
+            "policy": self._policy if policy is None else Policy(policy),
+        }
+
+    def _listener(self, buffer: int, policy: Policy, gaps: bool) -> Listener:
+        return Listener(
+            buffer,
+            policy,
+            gaps=gaps,
+            on_room=self._make_room,
+            on_drop=lambda item: self._inbox.announce_gap(item, told=gaps),
+        )
+
+    def _detach(self, listener: Listener) -> None:
+        for channel in self._groups.channels:
+            channel.detach(listener)
+        listener.clear()
+
+    def _abandon(self, name: str, listener: Listener) -> None:
+        membership = self._groups.wanted.get(name)
+        if membership is None or listener not in membership.channel.listeners:
+            return
+        if membership.channel.unclaimed is not None or self._handlers.want("group_message"):
+            self._detach(listener)  # somebody else keeps it, or handlers are who it is for
+        else:
+            membership.channel.unclaimed = listener
+            listener.abandon()
+
+    def _given(self) -> dict[str, Position]:
+        given = dict(self._groups.kept)
+        for channel in self._groups.channels:
+            position = channel.given(self._dispatcher.items_of(channel))
+            if position is not None:
+                given[channel.name] = position
+        return given
+
+    def _fill(self, who: Listener | Dispatcher) -> None:
+        if self._inbox.connection is not None:
+            self._inbox.connection.hold(who)
+
+    def _make_room(self, who: Listener | Dispatcher) -> None:
+        self._life.make_room()
+        if self._inbox.connection is not None:
+            self._inbox.connection.release(who)
+
+    def _reconsider(self) -> None:
+        if self._inbox.connection is not None:
+            self._inbox.connection.reconsider()
+
+
+def _checked(buffer: int) -> int:
+    if buffer < 1:
+        raise ValueError(f"buffer is {buffer}; give how many messages may wait, at least 1.")
+    return buffer
 
 
 def _check_alone(token: object, address: Address, headers: Mapping[str, str]) -> None:

@@ -1,33 +1,31 @@
-"""One established WebSocket: messages in, messages out, signs of life, and how it ended."""
+"""One established WebSocket: its greeting, messages out, signs of life, and how it ended."""
 
 import asyncio
 import contextlib
 import logging
 import ssl as tls
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
-import msgspec
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from hubbub.client.errors import NotConnectedError
-from hubbub.client.handlers import Message
+from hubbub.client.dispatcher import Dispatcher
+from hubbub.client.errors import LostCallError, NotConnectedError
+from hubbub.client.frames import Socket
+from hubbub.client.inbox import Inbox
+from hubbub.client.listener import Listener, Policy
+from hubbub.client.tokens import TokenSource
+from hubbub.client.wire import JSON, Format, Message
 from hubbub.core.codes import reconnects
 
 logger = logging.getLogger(__name__)
 
-PING: Final = '{"type":"ping"}'
-PONG: Final = '{"type":"pong"}'
 NO_CLOSE_FRAME: Final = 1006
 """RFC 6455 §7.4.1: what to call an end without a close frame."""
 MAX_RETRY_AFTER: Final = 86_400.0
 """No server may send a client away for longer than a day."""
-
-TokenSource: TypeAlias = Callable[[], str | Awaitable[str]]
-"""Called for a token before each attempt to connect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +39,14 @@ class Options:
     max_size: int = 4 * 2**20
     open_timeout: float = 10.0
     close_timeout: float = 2.0
+    call_timeout: float = 10.0
     ping_interval: float | None = 25.0
     pong_timeout: float = 10.0
+    format: Format = JSON
 
     def __post_init__(self) -> None:
         if self.ping_interval is not None and not self.ping_interval > 0:
             raise ValueError(f"ping_interval is {self.ping_interval}; give seconds, or None for no pings.")
-
-    @property
-    def patience(self) -> float | None:
-        """How long a living server can be silent: it answers a ping each interval."""
-        return None if self.ping_interval is None else self.ping_interval + self.pong_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ class End:
         return f"{self.code} {self.reason}" if self.reason else str(self.code)
 
     @classmethod
-    def from_close(cls, socket: ClientConnection) -> "End":
+    def from_close(cls, socket: Socket) -> "End":
         """As the close frame says, if there was one."""
         code = socket.close_code or NO_CLOSE_FRAME
         return cls(code, socket.close_reason or "", reconnects(code))
@@ -92,90 +87,191 @@ def seconds(value: Any) -> float:
     return float(min(value, MAX_RETRY_AFTER))
 
 
-def decode(payload: bytes) -> Message | None:
-    """The message in a frame, or None for what is no JSON object with a `type`."""
-    try:
-        message = msgspec.json.decode(payload)
-    except (ValueError, RecursionError):  # ValueError: msgspec.DecodeError, and UnicodeDecodeError
-        message = None
-    if isinstance(message, dict) and isinstance(message.get("type"), str):
-        return message
-    logger.warning("Passed over a frame that is no JSON object with a type: %r", payload[:80])
-    return None
-
-
 class Connection:
-    """One WebSocket whose greeting has arrived."""
+    """One WebSocket, from its handshake on.
 
-    def __init__(self, socket: ClientConnection, greeting: Message, options: Options) -> None:
-        self.greeting = greeting
-        self.client_id: str = greeting["client_id"]
+    answer: the first message that the server says, None for what is no message; or how it ended before.
+    over: how the connection ended.
+    """
+
+    def __init__(self, socket: Socket, inbox: Inbox, options: Options) -> None:
+        loop = asyncio.get_running_loop()
+        self.hello_id = inbox.calls.new_id()
+        self.greeting: Message | None = None
+        self.answer: asyncio.Future[Message | End | None] = loop.create_future()
+        self.over: asyncio.Future[End] = loop.create_future()
         self._farewell: End | None = None
         self._socket = socket
+        self._inbox = inbox
         self._options = options
-        self._patience = options.patience
-        self._pinging = asyncio.create_task(self._send_pings(), name="hubbub client: pings")
+        self._encode = options.format.encode
+        self._holders: set[Listener | Dispatcher] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._loop = loop
 
     @property
     def is_open(self) -> bool:
         """Whether something can be sent, as far as this side knows."""
-        return self._socket.state is State.OPEN
+        is_open: bool = self._socket.state is State.OPEN
+        return is_open and not self.over.done()
+
+    # The greeting.
+
+    @property
+    def is_greeted(self) -> bool:
+        """Whether the server has let us in."""
+        return self.greeting is not None
+
+    async def say_hello(self) -> Message | End | None:
+        """Say `connect`, and return what the server says to it."""
+        self._inbox.connection = self
+        self._socket.listen(self._inbox.receive, self._lost)
+        if not self.answer.done():
+            with contextlib.suppress(NotConnectedError):
+                await self.send({"type": "connect", "id": self.hello_id, **self._inbox.groups.hello()})
+        return await self.answer
+
+    def greet(self, message: Message) -> bool:
+        """The first message that counts has come; whether it is a greeting."""
+        if message["type"] in ("pong", "ping"):
+            return bool(message["type"] == "ping")
+        if self.answer.done():
+            return False
+        if message["type"] == "connection_established" and isinstance(message.get("client_id"), str):
+            self.greeting = message
+            self._inbox.on_greeting(self, message["client_id"])
+            self._inbox.groups.greeted(message, self.write)
+            if self._options.ping_interval is not None:
+                self._timers["ping"] = self._loop.call_later(self._options.ping_interval, self._ping)
+        self.answer.set_result(message)
+        return self.is_greeted
+
+    def greet_otherwise(self) -> None:
+        """What came first is no message at all."""
+        if not self.answer.done():
+            self.answer.set_result(None)
+
+    # Messages out.
 
     async def send(self, message: Message) -> None:
         """Write one message; waits where the network is slower than the writer."""
-        text = msgspec.json.encode(message).decode()
+        frame = self._encode(message)
         try:
-            await self._socket.send(text)
+            await self._socket.send(frame)
         except ConnectionClosed as exc:
             raise NotConnectedError(f"The connection was lost while sending: {exc}.") from exc
 
-    async def receive(self) -> Message | End:
-        """The next message, or how the connection ended. A server's ping is answered here.
+    def write(self, message: Message) -> None:
+        """As `send`, without waiting: for small messages of the client's own."""
+        if not self.is_open:
+            return
+        frame = self._encode(message)
+        if isinstance(frame, str):
+            self._socket.protocol.send_text(frame.encode())
+        else:
+            self._socket.protocol.send_binary(frame)
+        with contextlib.suppress(OSError):
+            self._socket.send_data()
 
-        Silence longer than a living server can keep is an end too: a peer that vanished without a close
-        would otherwise be noticed after a quarter of an hour. Only time spent waiting here counts, so a
-        slow handler is never taken for a dead server.
+    def pong(self) -> None:
+        """Answer the server's ping."""
+        self.write({"type": "pong"})
+
+    # Signs of life.
+
+    def _ping(self) -> None:
+        options = self._options
+        assert options.ping_interval is not None
+        self.write({"type": "ping"})
+        asked_at = self._loop.time()
+        self._timers["ping"] = self._loop.call_at(asked_at + options.ping_interval, self._ping)
+        if "look" not in self._timers:
+            due = asked_at + options.pong_timeout
+            self._timers["look"] = self._loop.call_at(due, self._look, asked_at, due)
+
+    def _look(self, asked_at: float, due: float) -> None:
+        """The time for an answer is over."""
+        del self._timers["look"]
+        if self._socket.heard_at >= asked_at:
+            return
+        patience = min(1.0, self._options.pong_timeout)
+        if self._holders or self._loop.time() - due > patience:
+            # We read nothing, or were not running: that says nothing about the server. Ask again.
+            self._timers.pop("ping").cancel()
+            self._ping()
+        else:
+            self._finish(End(NO_CLOSE_FRAME, "no sign of life from the server", reconnect=True))
+
+    # Holding back.
+
+    def hold(self, who: Listener | Dispatcher) -> None:
+        """So much waits for this one that reading should stop."""
+        if isinstance(who, Listener) and who.policy is not Policy.PAUSE:
+            return
+        self._holders.add(who)
+        self.reconsider()
+
+    def release(self, who: Listener | Dispatcher) -> None:
+        """There is room again."""
+        self._holders.discard(who)
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Read or not.
+
+        While a call waits for its answer there is reading, or whoever called, in the middle of a loop that is
+        slow, would wait for what it keeps from arriving itself.
         """
-        while True:
-            try:
-                async with asyncio.timeout(self._patience):
-                    payload = await self._socket.recv(decode=False)
-            except TimeoutError:
-                return self._farewell or End(
-                    NO_CLOSE_FRAME, "no sign of life from the server", reconnect=True
-                )
-            except ConnectionClosed:
-                return self._farewell or End.from_close(self._socket)
-            message = decode(payload)
-            if message is not None:
-                await self._notice(message)
-                return message
+        if not self._holders:
+            self._socket.go_on()
+        elif not self._inbox.calls or any(who.is_bursting for who in self._holders):
+            self._socket.hold()
+        else:
+            self._socket.go_on()
 
-    async def _notice(self, message: Message) -> None:
-        match message["type"]:
-            case "ping":
-                with contextlib.suppress(ConnectionClosed):
-                    await self._socket.send(PONG)
-            case "disconnect":
-                # The server closes next; one that forgets to is not waited for.
-                self._farewell = End.from_push(message)
-                self._patience = self._options.close_timeout
+    # The end.
 
-    async def _send_pings(self) -> None:
-        interval = self._options.ping_interval
-        with contextlib.suppress(ConnectionClosed):
-            while interval is not None:
-                await asyncio.sleep(interval)
-                await self._socket.send(PING)
+    def on_farewell(self, message: Message) -> None:
+        """The server closes next; one that forgets to is not waited for."""
+        self._farewell = End.from_push(message)
+        self._stop_timers()
+        in_time = self._options.close_timeout
+        self._timers["close"] = self._loop.call_later(in_time, self._finish, self._farewell)
+
+    def overflow(self) -> None:
+        """A listener has no room, and wants this closed until it has."""
+        self._finish(End(NO_CLOSE_FRAME, "the program is too slow", reconnect=True))
+
+    def _lost(self) -> None:
+        end = self._farewell or End.from_close(self._socket)
+        self._finish(end)
+
+    def _finish(self, end: End) -> None:
+        self._stop_timers()
+        self._socket.receive = None
+        if self.over.done():
+            return
+        self.over.set_result(end)
+        if not self.answer.done():
+            self.answer.set_result(end)
+        if self._inbox.connection is self:
+            self._inbox.connection = None
+            self._inbox.groups.lost()
+            sentence = f"The connection ended ({end}) before the answer came: it may have been done or not."
+            self._inbox.calls.fail(lambda: LostCallError(sentence))
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     async def close(self) -> None:
         """Close with the closing handshake, or without it after the close timeout; leaves no task behind."""
-        self._pinging.cancel()
+        self._finish(End(1000, "", reconnect=False))
+        self._holders.clear()
+        self._socket.go_on()
         closing = asyncio.create_task(self._socket.close(), name="hubbub client: closing")
-        try:
-            # Messages that still wait stand before the server's close frame: read them away.
-            with contextlib.suppress(ConnectionClosed):
-                while True:
-                    await self._socket.recv(decode=False)
-        finally:
-            await asyncio.wait({closing, self._pinging})
+        _, stuck = await asyncio.wait({closing}, timeout=2 * self._options.close_timeout)
+        if stuck:  # the other side takes nothing, not even a close frame
+            self._socket.transport.abort()
+            await asyncio.wait(stuck)

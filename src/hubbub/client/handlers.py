@@ -6,14 +6,16 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from hubbub.client.wire import Message
+
 logger = logging.getLogger(__name__)
 
-Message: TypeAlias = dict[str, Any]
-"""One message as it came: a JSON object with a `type`."""
 Handler: TypeAlias = Callable[[Message], Any]
 """A plain function or a coroutine function; what it returns is not looked at."""
 
 EVERYTHING: Final = "*"
+STATE: Final = "state"
+"""Changes of state are told to those who ask for them by name."""
 
 
 class Handlers:
@@ -31,6 +33,12 @@ class Handlers:
         # A new list each time: whoever is being told right now goes on with the old one.
         self._by_type[message_type] = [*self._by_type.get(message_type, ()), handler]
 
+    def want(self, message_type: str) -> bool:
+        """Whether anybody would hear of this."""
+        if message_type in self._by_type:
+            return True
+        return EVERYTHING in self._by_type and message_type != STATE
+
     async def tell(self, message: Message) -> None:
         """Call who wants this message, in order of registration, then who wants everything.
 
@@ -38,7 +46,8 @@ class Handlers:
         for the others.
         """
         message_type = message["type"]
-        for handler in (*self._by_type.get(message_type, ()), *self._by_type.get(EVERYTHING, ())):
+        everything = self._by_type.get(EVERYTHING, ()) if message_type != STATE else ()
+        for handler in (*self._by_type.get(message_type, ()), *everything):
             try:
                 result = handler(message)
                 if inspect.isawaitable(result):

@@ -1,40 +1,57 @@
-"""A client's life in one task: connect, serve the connection, come back, until it is over.
+"""A client's life in one task: connect, watch the connection, come back, until it is over.
 
-Theory of operation. Only this task changes the state, and it alone calls handlers, so they run one after
-another in the order of arrival. While one runs, nothing is read: at most a handful of frames wait in memory,
-then in the kernel, and then the server notices that this client is slow and does what its slow policy says.
-Pings have a task of their own, so that a slow handler stays connected.
+Theory of operation. This task alone decides what comes next. What arrives is sorted by the `Inbox` while it
+is read, and handlers are told by the `Dispatcher` in a task of its own; so neither a slow handler nor a slow
+loop keeps the client from coming back. That it is disconnected for good is told after everything else.
 """
 
 import asyncio
 import logging
+import random
 from dataclasses import replace
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 from hubbub.client.address import Address
 from hubbub.client.backoff import Backoff
 from hubbub.client.connection import NO_CLOSE_FRAME, Connection, End, Options
-from hubbub.client.errors import ConnectError, NotConnectedError, RefusedError
-from hubbub.client.handlers import Handlers, Message
+from hubbub.client.dispatcher import Dispatcher
+from hubbub.client.errors import (
+    ClientError,
+    ConnectError,
+    LostCallError,
+    NotConnectedError,
+    RefusedError,
+    StoppedError,
+)
+from hubbub.client.inbox import Inbox
+from hubbub.client.listener import Policy
 from hubbub.client.opening import open_connection
+from hubbub.client.tokens import obtain
+from hubbub.client.wire import Message
+from hubbub.core import codes
 
 logger = logging.getLogger(__name__)
 
 LEFT: Final = End(1000, "disconnect() was called", reconnect=False)
+UNAUTHORIZED: Final = 401
+NOT_THIS_TOKEN: Final = frozenset({codes.UNAUTHORIZED.code, codes.TOKEN_EXPIRED.code})
 
 
-class State(Enum):
-    """Where the client stands; the value completes "the client is …"."""
+class State(StrEnum):
+    """Where the client stands."""
 
     DISCONNECTED = "disconnected"
     CONNECTING = "connecting"
     CONNECTED = "connected"
-    RECONNECTING = "on its way back"
+    RECONNECTING = "reconnecting"
+
+
+SITUATIONS: Final = {State.CONNECTING: "connecting", State.RECONNECTING: "on its way back"}
 
 
 class Life:
-    """Connects to an address under one client id and tells the handlers what arrives."""
+    """Keeps one client connected to an address under one client id."""
 
     def __init__(
         self,
@@ -44,21 +61,29 @@ class Life:
         *,
         backoff: Backoff,
         reconnect: bool,
-        handlers: Handlers,
+        dispatcher: Dispatcher,
+        inbox: Inbox,
     ) -> None:
         self.client_id = client_id
         self.state = State.DISCONNECTED
+        self._asks_for = client_id
         self._address = address
         self._options = options
         self._backoff = backoff
         self._reconnect = reconnect
-        self._handlers = handlers
+        self._dispatcher = dispatcher
+        self._inbox = inbox
+        inbox.on_greeting = self._greeted
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._turn = asyncio.Event()  # set for a moment at each change of state
+        self._room = asyncio.Event()  # a listener has room again
         self._greetings = 0  # connections established so far
         self._failures = 0  # failed attempts and short-lived connections in a row
         self._leaving = False
+        # Not themselves, but what tells them apart: of the last attempt, and which was refused last.
+        self._token: int | None = None
+        self._refused: int | None = None
         self._failure: Exception = NotConnectedError("The client is not connected; await connect() first.")
 
     @property
@@ -91,6 +116,8 @@ class Life:
         try:
             while self._greetings == greetings:
                 if self.state is State.DISCONNECTED:
+                    if starting and self._task is not None:
+                        await asyncio.wait({self._task})
                     raise self._failure
                 await self._turn.wait()
         except asyncio.CancelledError:
@@ -104,11 +131,16 @@ class Life:
         if task is None or task.done():
             return
         self._leaving = True
-        if task is asyncio.current_task():
-            return
-        # Cancelled once, and not while it only tells the handlers that all is over.
-        if self.state is not State.DISCONNECTED and not task.cancelling():
+        self._dispatcher.stop()
+        if (
+            task is not asyncio.current_task()
+            and self.state is not State.DISCONNECTED
+            and not task.cancelling()
+        ):
+            # Cancelled once, and not while it only tells the handlers that all is over.
             task.cancel()
+        if self._is_a_handler:
+            return
         await asyncio.wait({task})
         if self._task is task and self.state is not State.DISCONNECTED:
             self._turn_to(State.DISCONNECTED)  # the task was cancelled before its first step
@@ -122,21 +154,39 @@ class Life:
     async def send(self, message: Message) -> None:
         """Write one message to the connection, or raise `NotConnectedError`."""
         if self._connection is None or not self.is_connected:
-            if self.state is State.DISCONNECTED:
-                raise NotConnectedError(str(self._failure))
-            raise NotConnectedError(f"The client is {self._situation}, so nothing can be sent.")
+            raise self.why_not()
         await self._connection.send(message)
 
-    @property
-    def _situation(self) -> str:
-        if self._leaving:
-            return "disconnecting"
+    async def arrival(self) -> Connection:
+        """The connection, when there is one; raises `NotConnectedError` where none is on its way."""
+        while not self.is_connected or self._connection is None:
+            lost = self._connection is not None and not self._connection.is_open
+            if self._is_ending or (not self._reconnect and (lost or self.state is State.RECONNECTING)):
+                raise self.why_not()
+            await self._turn.wait()
+        return self._connection
+
+    def make_room(self) -> None:
+        """A listener that had too much has room again."""
+        self._room.set()
+
+    def why_not(self) -> NotConnectedError:
+        """Why there is no connection to send on."""
+        if self.state is State.DISCONNECTED:
+            return NotConnectedError(str(self._failure))
         # The loss of a connection can be known before the task has turned to it.
         state = State.RECONNECTING if self.state is State.CONNECTED else self.state
-        return str(state.value)
+        situation = "disconnecting" if self._leaving else SITUATIONS[state]
+        return NotConnectedError(f"The client is {situation}, so nothing can be sent.")
+
+    @property
+    def _is_a_handler(self) -> bool:
+        return self._dispatcher.is_telling or (
+            self._task is not None and self._task is asyncio.current_task()
+        )
 
     def _refuse_in_a_handler(self, what: str) -> None:
-        if self._task is not None and self._task is asyncio.current_task():
+        if self._is_a_handler:
             raise RuntimeError(f"{what} in a handler would wait for itself; start a task for it.")
 
     # What the task does.
@@ -144,15 +194,19 @@ class Life:
     def _start(self) -> None:
         self._leaving = False
         self._failures = 0
-        self._turn = asyncio.Event()  # a new one: the client may have moved to another event loop
+        # New ones: the client may have moved to another event loop.
+        self._turn, self._room = asyncio.Event(), asyncio.Event()
         self._failure = ConnectError("disconnect() was called before the connection was established.")
+        self._dispatcher.start()
         self._turn_to(State.CONNECTING)
         self._task = asyncio.create_task(self._live(), name="hubbub client")
 
-    def _turn_to(self, state: State) -> None:
+    def _turn_to(self, state: State, end: End | None = None, delay: float | None = None) -> None:
         self.state = state
         self._turn.set()
         self._turn.clear()
+        if self._dispatcher.handlers.want("state"):
+            self._dispatcher.put(_news(state, end, delay))
 
     async def _live(self) -> None:
         greetings = self._greetings
@@ -168,9 +222,23 @@ class Life:
             if established:
                 logger.info("Disconnected from %s for good: %s.", self._address, end)
                 self._failure = NotConnectedError(f"The client is not connected any more: {end}.")
-            self._turn_to(State.DISCONNECTED)
-            if established:
-                await self._tell_disconnected(end)
+            await self._finish(end, established)
+
+    async def _finish(self, end: End, established: bool) -> None:
+        self._connection = None
+        left = end is LEFT
+        sentence = f"The client is not connected any more: {end}."
+        self._inbox.groups.stop(None if left else StoppedError(sentence, end.code, end.reason))
+        if left:
+            self._dispatcher.stop()
+            await self._dispatcher.drain()
+        self.state = State.DISCONNECTED
+        self._turn.set()
+        self._turn.clear()
+        await self._dispatcher.drain()
+        if established:
+            await self._dispatcher.handlers.tell(_farewell(end))
+        await self._dispatcher.handlers.tell(_news(State.DISCONNECTED, end, None))
 
     async def _connect_and_come_back(self) -> End:
         connection = await self._open()
@@ -178,62 +246,148 @@ class Life:
             end = await self._serve(connection)
             if not end.reconnect:
                 return end
-            self._turn_to(State.RECONNECTING)
-            await self._tell_disconnected(end)
-            if self._leaving:
-                return LEFT
-            connection = await self._come_back(end)
+            delay = self._next_delay(end.retry_after)
+            self._turn_to(State.RECONNECTING, end, delay)
+            if self._dispatcher.handlers.want("disconnected"):
+                self._dispatcher.put(_farewell(end))
+            connection = await self._come_back(end, delay)
 
     async def _open(self) -> Connection:
-        return await open_connection(self._address, self.client_id, self._options)
+        token = await obtain(self._options.token)
+        self._token = hash(token)
+        return await open_connection(self._address, self._asks_for, token, self._options, self._inbox)
+
+    def _greeted(self, connection: Connection, client_id: str) -> None:
+        """Called in the middle of reading, so that whoever hears of the greeting can send."""
+        self._connection = connection
+        self.client_id = client_id
+        if not self._options.token:
+            self._asks_for = client_id  # with a token, that decides
+        self._refused = None
+        self._greetings += 1
+        self._turn_to(State.CONNECTED)
+        logger.info("Connected to %s as %r.", self._address, client_id)
 
     async def _serve(self, connection: Connection) -> End:
-        """Tell the handlers what arrives, the greeting first, until the connection ends."""
+        """Watch a connection until it ends."""
         since = asyncio.get_running_loop().time()
+        refreshing = None
         try:
-            self._connection = connection
-            self.client_id = connection.client_id
-            self._greetings += 1
-            self._turn_to(State.CONNECTED)
-            logger.info("Connected to %s as %r.", self._address, self.client_id)
-            received: Message | End = connection.greeting
-            while not isinstance(received, End):
-                await self._handlers.tell(received)
-                if self._leaving:
-                    return LEFT
-                received = await connection.receive()
+            greeting = connection.greeting
+            assert greeting is not None
+            if callable(self._options.token) and _lasts(greeting) is not None:
+                refreshing = asyncio.create_task(
+                    self._keep_fresh(connection, greeting), name="hubbub client: token"
+                )
+            end = await connection.over
         finally:
             self._connection = None
+            if refreshing is not None:
+                refreshing.cancel()
+                await asyncio.wait({refreshing})
             await connection.close()
         # A server that greets and hangs up, again and again, is not a working one.
         if asyncio.get_running_loop().time() - since >= self._backoff.cap:
             self._failures = 0
-        return received if self._reconnect else replace(received, reconnect=False)
+        if end.code == codes.EXPIRED_TOKEN.code and isinstance(self._options.token, str):
+            return replace(end, reconnect=False)  # there is no other to be had
+        return end if self._reconnect else replace(end, reconnect=False)
 
-    async def _come_back(self, end: End) -> Connection:
-        why, retry_after = str(end), end.retry_after
+    def _next_delay(self, retry_after: float) -> float:
+        # Added, not the larger of the two: who were all told the same do not return in one moment.
+        delay = retry_after + self._backoff.delay(self._failures)
+        self._failures += 1
+        return delay
+
+    async def _come_back(self, end: End, delay: float) -> Connection:
+        why = str(end)
         while True:
-            # Added, not the larger of the two: who were all told the same do not return in one moment.
-            delay = retry_after + self._backoff.delay(self._failures)
-            self._failures += 1
             logger.warning("No connection to %s (%s); trying in %.1f s.", self._address, why, delay)
             await asyncio.sleep(delay)
+            await self._wait_for_room()
+            retry_after = 0.0
             try:
                 return await self._open()
             except RefusedError as exc:
-                if not exc.reconnect:
+                if not exc.reconnect or (_is_about_the_token(exc) and not self._has_another_token()):
                     raise
                 why, retry_after = str(exc), exc.retry_after
             except ConnectError as exc:
-                why, retry_after = str(exc), 0.0
+                why = str(exc)
+            delay = self._next_delay(retry_after)
 
-    async def _tell_disconnected(self, end: End) -> None:
-        await self._handlers.tell(
-            {"type": "disconnected", "code": end.code, "reason": end.reason, "reconnect": end.reconnect}
-        )
+    def _has_another_token(self) -> bool:
+        """After a refusal: whether to ask for one more, which a source gets one chance to have."""
+        refused, self._refused = self._refused, self._token
+        return callable(self._options.token) and self._token != refused
+
+    async def _wait_for_room(self) -> None:
+        """Not before half of what waits is gone, where a listener closed the connection for want of room."""
+        while any(
+            listener.is_full and listener.policy is Policy.RECONNECT
+            for channel in self._inbox.groups.channels
+            for listener in channel.listeners
+        ):
+            self._room.clear()
+            await self._room.wait()
+
+    async def _keep_fresh(self, connection: Connection, greeting: Message) -> None:
+        """Bring another token in time, again and again."""
+        lasts = _lasts(greeting)
+        failures = 0
+        while lasts is not None:
+            await asyncio.sleep(lasts * random.uniform(0.75, 0.9) if not failures else 0)  # noqa: S311 - no secret
+
+            try:
+                token = await obtain(self._options.token)
+                answer = await self._refresh(connection, token)
+            except (ClientError, TimeoutError) as exc:
+                if isinstance(exc, LostCallError):
+                    return
+                delay = self._backoff.delay(failures)
+                failures += 1
+                logger.warning("The token was not refreshed (%s); trying again in %.1f s.", exc, delay)
+                await asyncio.sleep(delay)
+            else:
+                failures, lasts = 0, _lasts(answer)
+
+    async def _refresh(self, connection: Connection, token: str | None) -> Message:
+        id, future = self._inbox.calls.open()
+        try:
+            await connection.send({"type": "refresh", "id": id, "token": token})
+            async with asyncio.timeout(self._options.call_timeout):
+                return await future
+        finally:
+            self._inbox.calls.forget(id)
+
+
+def _lasts(message: Message) -> float | None:
+    """For how long a token is good, as a greeting or a `refreshed` says."""
+    expires_in = message.get("expires_in")
+    return float(expires_in) if isinstance(expires_in, int) and expires_in >= 0 else None
+
+
+def _is_about_the_token(exc: RefusedError) -> bool:
+    return exc.status == UNAUTHORIZED or exc.code in NOT_THIS_TOKEN
+
+
+def _farewell(end: End) -> Message:
+    return {"type": "disconnected", "code": end.code, "reason": end.reason, "reconnect": end.reconnect}
+
+
+def _news(state: State, end: End | None, delay: float | None) -> Message:
+    news: Message = {"type": "state", "state": str(state)}
+    if end is not None:
+        news |= {"code": end.code, "reason": end.reason}
+    if delay is not None:
+        news["delay"] = delay
+    return news
 
 
 def _final_end(exc: Exception) -> End:
-    if isinstance(exc, RefusedError) and exc.code is not None:
-        return End(exc.code, exc.reason, reconnect=False)
+    if isinstance(exc, RefusedError):
+        if exc.code is not None:
+            return End(exc.code, exc.reason, reconnect=False)
+        if exc.status is not None:
+            return End(exc.status, exc.reason, reconnect=False)
     return End(NO_CLOSE_FRAME, str(exc), reconnect=False)

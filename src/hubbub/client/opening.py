@@ -2,61 +2,81 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import ssl as tls
 from typing import Any, Final
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
-    ConnectionClosed,
     InvalidMessage,
     InvalidProxy,
     InvalidStatus,
     ProxyError,
     WebSocketException,
 )
+from websockets.typing import Subprotocol
 
 import hubbub
 from hubbub.client.address import Address
-from hubbub.client.connection import Connection, End, Options, decode, seconds
+from hubbub.client.connection import Connection, End, Options, seconds
 from hubbub.client.errors import (
-    BadTokenError,
     ConnectError,
     ConnectTimeoutError,
     NotHubbubError,
     RefusedError,
     UnreachableError,
 )
-from hubbub.client.handlers import Message
+from hubbub.client.frames import Socket
+from hubbub.client.inbox import Inbox
+from hubbub.client.wire import Message
 
 # The websockets library logs every frame at DEBUG: a name of its own, to be silenced on its own.
 wire_logger = logging.getLogger("hubbub.client.websockets")
 
+HINTS: Final = {
+    401: "Is the token missing, or no longer good?",
+    403: "Are the client id, the token, the origin and the path right?",
+    404: "Is the path right?",
+    429: "Are there too many connections from here?",
+    503: "It may let you in later.",
+}
+"""What to look at after an HTTP status."""
 MAX_REASON: Final = 300
 """Characters of an HTTP answer that go into an error's sentence."""
 
 
-async def open_connection(address: Address, client_id: str | None, options: Options) -> Connection:
-    """Connect and wait for the greeting; raises `ConnectError`, and leaves no socket behind when it does."""
+async def open_connection(
+    address: Address, client_id: str | None, token: str | None, options: Options, inbox: Inbox
+) -> Connection:
+    """Connect, say hello and wait for the greeting.
+
+    Raises `ConnectError`, and leaves no socket behind when it does.
+    """
     try:
         async with asyncio.timeout(options.open_timeout):
-            socket = await _open_socket(address, client_id, options)
+            connection = Connection(await _open_socket(address, client_id, token, options), inbox, options)
             try:
-                return Connection(socket, await _greeting(address, socket), options)
+                _check_greeting(address, await connection.say_hello())
             except BaseException:
-                await socket.close()
+                await connection.close()
                 raise
+            return connection
     except TimeoutError as exc:
         raise ConnectTimeoutError(
             f"{address} established no connection within {options.open_timeout:g} seconds."
         ) from exc
 
 
-async def _open_socket(address: Address, client_id: str | None, options: Options) -> ClientConnection:
+async def _open_socket(
+    address: Address, client_id: str | None, token: str | None, options: Options
+) -> Socket:
     extra: dict[str, Any] = {} if options.ssl is None else {"ssl": options.ssl}
-    headers = await _headers(options)
+    headers = {**options.headers, "Authorization": f"Bearer {token}"} if token else options.headers
+    subprotocol = options.format.subprotocol
     try:
-        return await connect(
-            address.url(client_id),
+        socket = await connect(
+            address.speaking_first(client_id),
+            create_connection=Socket,
+            subprotocols=[Subprotocol(subprotocol)],
             additional_headers=headers,
             user_agent_header=f"hubbub/{hubbub.__version__}",
             # Small messages gain nothing from deflate, and it costs memory on both sides.
@@ -81,27 +101,25 @@ async def _open_socket(address: Address, client_id: str | None, options: Options
         raise NotHubbubError(f"{address} does not answer like a web server. Is it the right port?") from exc
     except WebSocketException as exc:
         raise NotHubbubError(f"{address} does not answer like a WebSocket server: {exc}.") from exc
+    except tls.SSLCertVerificationError as exc:
+        raise UnreachableError(
+            f"The certificate of {address} is not trusted: {exc.verify_message or exc}. "
+            "Is the host name right? A context that trusts it can be given as `ssl`."
+        ) from exc
+    except tls.SSLError as exc:
+        raise UnreachableError(
+            f"There is no TLS with {address}: {exc}. Does the server speak TLS? Without it the URL is ws://."
+        ) from exc
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that no resolver takes
-        raise UnreachableError(f"Nothing can be reached at {address}: {exc}. Is the server running?") from exc
+        why = str(exc) or "the connection was closed"
+        hint = "Is the server running, and does it speak TLS?" if address.secure else "Is the server running?"
+        raise UnreachableError(f"Nothing can be reached at {address}: {why}. {hint}") from exc
 
-
-async def _headers(options: Options) -> Mapping[str, str]:
-    """The handshake's headers, with the token of this moment."""
-    token = options.token
-    if callable(token):
-        try:
-            given = token()
-            token = given if isinstance(given, str) else await given
-            check_token(token)
-        except Exception as exc:  # whatever it is, the next attempt may fare better
-            raise ConnectError(f"No token could be had: {type(exc).__name__}: {exc}.") from exc
-    return {**options.headers, "Authorization": f"Bearer {token}"} if token else options.headers
-
-
-def check_token(token: str) -> None:
-    """Raise `BadTokenError` for a token that no header can carry."""
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise BadTokenError("The token holds a character that no HTTP header can carry.")
+    assert isinstance(socket, Socket)
+    if options.format.binary and socket.subprotocol != subprotocol:
+        await socket.close()
+        raise NotHubbubError(f"{address} does not speak {subprotocol}; connect without binary=True.")
+    return socket
 
 
 def _status_error(address: Address, exc: InvalidStatus) -> ConnectError:
@@ -116,26 +134,27 @@ def _status_error(address: Address, exc: InvalidStatus) -> ConnectError:
     # Even a 403 or a 404 may be different next time: while a deployment rolls, a proxy says many things. A
     # server that means it for good says so with a close code.
     retry_after = response.headers.get("Retry-After", "")
+    hint = HINTS.get(status, "")
     return RefusedError(
-        f"{address} refused the connection with HTTP {status}: {reason}.",
+        " ".join(filter(None, (f"{address} refused the connection with HTTP {status}: {reason}.", hint))),
         status=status,
         reason=reason,
         retry_after=seconds(int(retry_after)) if retry_after.isdecimal() else 0.0,
     )
 
 
-async def _greeting(address: Address, socket: ClientConnection) -> Message:
-    try:
-        message = decode(await socket.recv(decode=False)) or {}
-    except ConnectionClosed as exc:
-        raise _refusal(address, End.from_close(socket)) from exc
-    match message:
+def _check_greeting(address: Address, answer: Message | End | None) -> None:
+    match answer:
         case {"type": "connection_established", "client_id": str()}:
-            return message
-        case {"type": "disconnect"}:
-            raise _refusal(address, End.from_push(message))
-        case {"type": "error", "message": str(reason)}:
-            raise RefusedError(f"{address} refused the connection: {reason}.", reason=reason)
+            return
+        case End():
+            raise _refusal(address, answer)
+        case {"type": "disconnect", **said}:
+            raise _refusal(address, End.from_push({str(name): value for name, value in said.items()}))
+        case {"type": "error", "message": str(reason), **said}:
+            code = said.get("code")
+            code = code if isinstance(code, int) else None
+            raise RefusedError(f"{address} refused the connection: {reason}.", code=code, reason=reason)
         case _:
             raise NotHubbubError(
                 f"{address} did not begin with connection_established. Is it a Hubbub server?"

@@ -1,0 +1,109 @@
+"""One name that the client follows: up to where it has everything, and who listens.
+
+The rules are those of `spec/protocol.md` under *Groups*, *Epochs* and *Gaps*; the core is `Channel.take`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from hubbub.client.listener import Gap, Item, Listener, Policy
+from hubbub.client.wire import Envelope
+from hubbub.core.messages import Position
+
+OWN: Final = ("$all", "$client", "$user")
+"""What is a client's own: followed without being joined."""
+
+
+class Channel:
+    """A group, or one of `$all`, `$client` and `$user`.
+
+    held: the position up to which everything has come; None where there is no history, or nothing is known.
+    """
+
+    def __init__(self, name: str, held: Position | None = None) -> None:
+        self.name = name
+        self.held = held
+        self.number = 0
+        self.listeners: tuple[Listener, ...] = ()
+        self.pinned: Item | None = None  # what a loop that was left had not dealt with
+        self.unclaimed: Listener | None = None  # what waits since a join, for the first loop to come
+        self._gap_is_last = False
+
+    # What arrives.
+
+    def take(self, envelope: Envelope, on_gap: Callable[[Item], None]) -> Item | None:
+        """Place a message; None for one that was had before. A hole before it is told."""
+        before = position = self.held
+        offset = envelope.offset
+        if offset:
+            epoch = envelope.epoch
+            if before is None:
+                position = Position(epoch, offset) if epoch else None
+            elif not epoch or epoch == before.epoch:
+                expected = before.offset + 1
+                if offset != expected:
+                    if offset < expected:
+                        return None
+                    on_gap(self.gap(Position(before.epoch, offset - 1)))
+                    before = self.held
+                position = Position(before.epoch if before else "", offset)
+            else:
+                position = Position(epoch, offset)
+        self._gap_is_last = False
+        self.held = position
+        self.number += 1
+        return Item(self.number, self, before, position, envelope)
+
+    def gap(self, position: Position | None) -> Item:
+        """Messages are missing here; it goes on from this position."""
+        self.number += 1
+        item = Item(self.number, self, self.held, position, Gap(self.name, position))
+        self.held = position
+        return item
+
+    @property
+    def tells_gap(self) -> bool:
+        """Whether a gap now is news: two in a row are one. It counts as told then."""
+        news, self._gap_is_last = not self._gap_is_last, True
+        return news
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a listener has no room for one more, and wants the connection closed for that."""
+        return any(each.is_full and each.policy is Policy.RECONNECT for each in self.listeners)
+
+    # Who listens.
+
+    def attach(self, listener: Listener) -> None:
+        """Have a listener given what comes from now on."""
+        self.listeners += (listener,)
+        self.pinned = None
+
+    def detach(self, listener: Listener) -> None:
+        """A listener has gone; what it had not dealt with was not given."""
+        if listener in self.listeners:
+            self.listeners = tuple(each for each in self.listeners if each is not listener)
+            oldest = self.oldest_of(listener)
+            if oldest is not None and (self.pinned is None or oldest.number < self.pinned.number):
+                self.pinned = oldest
+
+    def claim(self) -> Listener | None:
+        """What has waited for a loop since somebody joined who is gone."""
+        listener, self.unclaimed = self.unclaimed, None
+        return listener
+
+    def oldest_of(self, listener: Listener) -> Item | None:
+        """The first thing of this channel that a listener has not dealt with."""
+        if listener.current is not None and listener.current.channel is self:
+            return listener.current
+        return next((item for item in listener.items if item.channel is self), None)
+
+    def given(self, waiting: Iterable[Item | None]) -> Position | None:
+        """The position up to which the program was given everything, with what waits for handlers."""
+        items = [self.pinned, *waiting, *map(self.oldest_of, self.listeners)]
+        oldest = min((item for item in items if item is not None), key=_number, default=None)
+        return self.held if oldest is None else oldest.before
+
+
+def _number(item: Item) -> int:
+    return item.number
