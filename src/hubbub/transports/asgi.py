@@ -21,8 +21,7 @@ from hubbub.hub.connection import Connection
 from hubbub.protocols.base import choose
 from hubbub.transports.frames import split, websocket_format
 from hubbub.transports.handshake import (
-    client_address,
-    connect_request,
+    asgi_request,
     more_headers,
     origin_allowed,
     origin_refusal,
@@ -138,17 +137,15 @@ class AsgiTransport:
 
 async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None) -> None:
     """One WebSocket of an ASGI app, from handshake to end."""
-    headers = {name.lower(): value for name, value in websocket.headers.items()}
-    peer = websocket.client.host if websocket.client else ""
-    target = websocket.url.path + (f"?{websocket.url.query}" if websocket.url.query else "")
-    address = client_address(peer, websocket.headers.getlist("x-forwarded-for"), hub.options)
-    if not origin_allowed(headers.get("origin"), headers.get("host"), hub.options):
+    request = asgi_request(hub, websocket, client_id)
+    origin = request.headers.get("origin")
+    if not origin_allowed(origin, request.headers.get("host"), hub.options):
         hub.metrics.refused.inc()
-        await _deny(websocket, 403, origin_refusal(headers.get("origin")))
+        await _deny(websocket, 403, origin_refusal(origin))
         return
     try:
         async with asyncio.timeout(hub.options.handshake_timeout):
-            admission = await hub.connections.admit(connect_request(client_id, target, headers, address))
+            admission = await hub.connections.admit(request)
     except Refuse as exc:
         await _deny(websocket, exc.status, f"{exc.reason}\n", exc.retry_after)
         return

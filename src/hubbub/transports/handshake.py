@@ -8,6 +8,7 @@ from math import ceil
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from starlette.requests import HTTPConnection
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from websockets.datastructures import Headers
 from websockets.http11 import Response
@@ -86,6 +87,15 @@ def connect_request(
         query=dict(parse_qsl(query, keep_blank_values=True)),
         address=address,
     )
+
+
+def asgi_request(hub: Hub, request: HTTPConnection, client_id: str | None) -> ConnectRequest:
+    """The request of an ASGI app, as hooks see it."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    peer = request.client.host if request.client else ""
+    address = client_address(peer, request.headers.getlist("x-forwarded-for"), hub.options)
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return connect_request(client_id, target, headers, address)
 
 
 def origin_refusal(origin: str | None) -> str:

@@ -30,8 +30,7 @@ from hubbub.hub.connection import Connection
 from hubbub.protocols.base import protocol
 from hubbub.transports.events import OWN, Bookmark, EventFormat, Refusal, read_id
 from hubbub.transports.handshake import (
-    client_address,
-    connect_request,
+    asgi_request,
     more_headers,
     origin_allowed,
     origin_refusal,
@@ -268,22 +267,17 @@ def _format() -> EventFormat:
 async def serve_events(hub: Hub, scope: Scope, receive: Receive, send: Send, client_id: str | None) -> None:
     """One stream of an ASGI app, from its request to its end."""
     request = HTTPConnection(scope)
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    origin = headers.get("origin")
-    if not origin_allowed(origin, headers.get("host"), hub.options):
+    knock = structs.replace(asgi_request(hub, request, client_id), transport="sse")
+    origin = knock.headers.get("origin")
+    if not origin_allowed(origin, knock.headers.get("host"), hub.options):
         hub.metrics.refused.inc()
         await _answer(send, 403, origin_refusal(origin), {})
         return
     allowed = _cross_origin(origin, hub)
-    query = request.url.query
-    peer = request.client.host if request.client else ""
-    address = client_address(peer, request.headers.getlist("x-forwarded-for"), hub.options)
     try:
-        asked = wanted(query, headers, hub.options.limits.groups)
+        asked = wanted(request.url.query, knock.headers, hub.options.limits.groups)
         await _expect_no_body(receive)
-        target = request.url.path + (f"?{query}" if query else "")
         async with asyncio.timeout(hub.options.handshake_timeout):
-            knock = structs.replace(connect_request(client_id, target, headers, address), transport="sse")
             admission = await hub.connections.admit(knock, speaks_first=True)
     except BadName as exc:
         await _answer(send, 400, f"{exc}\n", allowed)
