@@ -80,7 +80,11 @@ def hubbub(
 
 
 class Running:
-    """A command that runs until it is told to stop. With `terminal`, its stdout is one."""
+    """A command that runs until it is told to stop.
+
+    terminal: whether its stdout is one.
+    keyboard: whether it has a stdin that is written to, which is that terminal, or else a pipe.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class Running:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         terminal: bool = False,
+        keyboard: bool = False,
     ) -> None:
         if terminal:
             ours, theirs = pty.openpty()
@@ -96,7 +101,7 @@ class Running:
         try:
             self.process = subprocess.Popen(
                 [HUBBUB, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=(theirs if terminal else subprocess.PIPE) if keyboard else subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=subprocess.PIPE,
                 env=environment(env),
@@ -105,6 +110,12 @@ class Running:
         finally:
             os.close(theirs)
         assert self.process.stderr is not None
+        self._keyboard: int | None = None
+        if keyboard:
+            pipe = self.process.stdin
+            self._keyboard = os.dup(ours if pipe is None else pipe.fileno())
+            if pipe is not None:
+                pipe.close()
         self._heard = {"out": b"", "err": b""}
         self._ears = [
             threading.Thread(target=self._listen, args=("out", ours)),
@@ -133,6 +144,7 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.stop_typing()
         for ear in self._ears:
             ear.join()
 
@@ -145,6 +157,22 @@ class Running:
     def err(self) -> str:
         """What it has said on stderr so far."""
         return self._heard["err"].decode()
+
+    @property
+    def keyboard(self) -> int:
+        """Where its stdin is written to."""
+        assert self._keyboard is not None
+        return self._keyboard
+
+    def types(self, text: str) -> None:
+        """Have it read this."""
+        os.write(self.keyboard, text.encode())
+
+    def stop_typing(self) -> None:
+        """End its stdin."""
+        if self._keyboard is not None:
+            os.close(self._keyboard)
+            self._keyboard = None
 
     def says(self, text: str) -> None:
         """Wait until it has said this on stdout."""

@@ -27,6 +27,7 @@ EPILOG: Final = _paragraphs(
         "hubbub serve --port 9000",
         "hubbub serve main:app",
         "hubbub subscribe lobby",
+        "hubbub chat lobby --as ada",
         """hubbub publish lobby '{"text": "hello"}'""",
     ),
     ends.HELP,
@@ -69,7 +70,19 @@ COMMANDS: Final = {
     "subscribe": Command(
         "hubbub.cli.subscribe:subscribe",
         _paragraphs(
-            _examples("hubbub subscribe lobby news", "hubbub subscribe --json --count 1 lobby"), ends.HELP
+            _examples(
+                "hubbub subscribe lobby news",
+                "hubbub subscribe --json --count 1 lobby",
+                "hubbub subscribe --since start --presence orders:42",
+                "hubbub subscribe --positions orders.json orders:42 >> orders.log",
+            ),
+            ends.HELP,
+        ),
+    ),
+    "chat": Command(
+        "hubbub.cli.chat:chat",
+        _paragraphs(
+            _examples("hubbub chat lobby --as ada", "echo 'it is done' | hubbub chat lobby"), ends.HELP
         ),
     ),
     "stats": Command("hubbub.cli.stats:stats", ends.HELP),
@@ -121,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _runs_until_stopped(arguments: Sequence[str]) -> bool:
-    return arguments[:1] in (["serve"], ["subscribe"]) or "--watch" in arguments
+    return arguments[:1] in (["serve"], ["subscribe"], ["chat"]) or "--watch" in arguments
 
 
 def _build(arguments: Sequence[str]) -> typer.Typer:

@@ -13,6 +13,12 @@ ApiKey = Annotated[
         "--api-key", metavar="KEY", envvar="HUBBUB_API_KEY", help="Key of the server API, where it needs one."
     ),
 ]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="TOKEN", envvar="HUBBUB_TOKEN", help="Says who this client is, where asked."
+    ),
+]
 Secret = Annotated[
     str | None,
     typer.Option(
