@@ -14,9 +14,9 @@ mkdirSync(target, { recursive: true });
 
 /** Names of methods and fields that only this package knows; no field of a message may be among them. */
 const INTERNAL = [
-  ..."onOpen onMessage onGarbage onEnd onGreeting onGap onDropped".split(" "),
-  ..."probe watch nextId settle drop move later".split(" "),
-  ..."waiting dropOldest take release ended before turn what sent waiter".split(" "),
+  ..."onOpen onMessage onGarbage onEnd onGreeting".split(" "),
+  ..."probe watch nextId settle drop take given holds gapAt later loop loops".split(" "),
+  ..."open queue ended before turn what sent".split(" "),
 ];
 
 await build({

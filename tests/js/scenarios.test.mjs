@@ -1,7 +1,9 @@
 // The client goes through every scenario of spec/scenarios, against the scripted server.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -30,6 +32,27 @@ function withoutHandshakes({ server, program, ...rest }) {
   const cut = server.findIndex((step) => "cut" in step);
   return { ...rest, server: [...server.slice(0, cut), server.at(-1)], program: [...program.slice(0, 3), program.at(-1)] };
 }
+
+/** How often this platform itself asks where the answer is 401: Node from 22 on twice, as `fetch` does. */
+async function asksAfter401() {
+  let asked = 0;
+  const server = createServer().on("upgrade", (_, socket) => {
+    asked++;
+    socket.end("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const socket = new WebSocket(`ws://127.0.0.1:${server.address().port}`);
+  await within(new Promise((resolve) => (socket.onerror = resolve)), "a refusal");
+  server.close();
+  return asked;
+}
+
+/** Each answer 401 as often as it is asked for. */
+function refusedEach(step) {
+  return Array.from({ length: step.refuse?.status === 401 ? ASKS : 1 }, () => step);
+}
+
+const ASKS = await asksAfter401();
 
 class Program {
   listeners = new Map();
@@ -170,7 +193,7 @@ describe("scenarios", { concurrency: 4 }, () => {
     const skip = NEEDS_STATUS.has(name) && "the platform's WebSocket tells no HTTP status";
     test(`${name}: ${says}`, { skip }, async (t) => {
       const path = join(folder, file);
-      writeFileSync(path, JSON.stringify(scenario));
+      writeFileSync(path, JSON.stringify({ ...scenario, server: scenario.server.flatMap(refusedEach) }));
       const server = python(t, "tests.client.scenario", path);
       const running = new Program(await server.line(), options);
       t.after(() => running.client.disconnect());

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -46,20 +47,24 @@ def test_the_lock_file_names_no_registry() -> None:
     assert "resolved" not in (PACKAGE / "package-lock.json").read_text()
 
 
-def test_it_is_what_the_source_makes(node: str, tmp_path: Path) -> None:
+def test_it_is_what_the_source_makes(node: str, npm: list[str], tmp_path: Path) -> None:
     """Whoever changes the source runs `npm run build` in clients/js."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("no npm here to build the JavaScript client with")
+    path = {"PATH": f"{Path(node).parent}{os.pathsep}{os.environ['PATH']}"}  # of what packages run
     copy = tmp_path / "js"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("dist", "node_modules"))
     modules = PACKAGE / "node_modules"
     if modules.is_dir():
         (copy / "node_modules").symlink_to(modules)
     else:
-        installing = [npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=20000"]
+        installing = [*npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=20000"]
         installed = subprocess.run(
-            installing, cwd=copy, capture_output=True, text=True, check=False, timeout=120
+            installing,
+            cwd=copy,
+            env=os.environ | path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         if installed.returncode:
             pytest.skip(f"npm ci does not work here: {installed.stderr.strip()[-200:]}")

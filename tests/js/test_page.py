@@ -151,3 +151,21 @@ def test_a_token_travels_as_a_subprotocol(browser: Browser) -> None:
                 new Client("/ws", { token: "nonsense" }).connect().catch((error) => error.name))"""
         )
         assert refused == "UnreachableError"
+
+
+def test_a_page_that_is_shown_again_looks_whether_anybody_is_there(site: Site) -> None:
+    """Each of its clients by itself: of a page that was left, a browser may keep what has ended."""
+    tab = site.tab(pace=0.1)
+    tab.evaluate("""(async () => {
+        const { Client } = await import("/hubbub.js");
+        window.other = new Client("/ws");
+        await other.connect();
+    })()""")
+    site.do(site.proxy.stall)
+    # The browser's own event: headless, it keeps no page that has a connection.
+    tab.evaluate("void dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    tab.wait_for("client.state === 'reconnecting'", patience=5)
+    assert tab.evaluate("other.state") == "connected"
+    site.do(site.proxy.heal)
+    tab.wait_for("client.state === 'connected'")
+    tab.evaluate("Promise.all([client.disconnect(), other.disconnect()]).then(() => null)")

@@ -11,7 +11,7 @@ export function addressOf(url: string | URL, clientId: string | null): string {
     // Told below.
   }
   if (!parts || !/^(ws|http)s?:$/.test(parts.protocol)) {
-    throw new InvalidURLError(`"${url}" is no server URL: give wss://example.com or, in a page, /ws.`);
+    throw new InvalidURLError(`"${url}" is no server URL: give one like wss://example.com.`);
   }
   parts.protocol = parts.protocol.replace("http", "ws");
   parts.pathname = parts.pathname.replace(

@@ -1,29 +1,22 @@
 // Calls that wait for their answers.
 
-import { NotConnectedError, ReplyError, TimeoutError } from "./errors.js";
+import { late, NotConnectedError, ReplyError } from "./errors.js";
+import { WITHIN } from "./limits.js";
 import type { Wire } from "./wire.js";
 
-const WITHIN = 10_000;
-
-/** A promise that is settled by whoever holds it, or fails after 10 seconds. */
-export class Waiter<T> {
-  readonly promise: Promise<T>;
-  resolve!: (value: T) => void;
-  reject!: (error: unknown) => void;
-
-  constructor(what: string, pace: number) {
-    this.promise = new Promise<T>((resolve, reject) => {
-      const late = () => reject(new TimeoutError(`No answer to ${what} in 10 seconds.`));
-      const timer = setTimeout(late, WITHIN * pace);
-      this.resolve = (value) => (clearTimeout(timer), resolve(value));
-      this.reject = (error) => (clearTimeout(timer), reject(error));
-    });
-  }
+/** The two ends of a promise that are in other hands. */
+export interface Waiter<T> {
+  resolve: (value: T) => void;
+  reject: (error: unknown) => void;
 }
 
-interface Call {
+/** A promise whose other ends go into a list. */
+export function waitIn(list: Waiter<void>[]): Promise<void> {
+  return new Promise((resolve, reject) => list.push({ resolve, reject }));
+}
+
+interface Call extends Waiter<Wire> {
   message: { type: string; id: number };
-  waiter: Waiter<Wire>;
   sent: boolean;
 }
 
@@ -41,11 +34,14 @@ export class Calls {
   /** A call that `send` sends; its answer. */
   async add(type: string, fields: object): Promise<Wire> {
     const id = this.nextId();
-    const waiter = new Waiter<Wire>(type, this._pace);
-    this._calls.set(id, { message: { type, id, ...fields }, waiter, sent: false });
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      return await waiter.promise;
+      return await new Promise<Wire>((resolve, reject) => {
+        timer = setTimeout(() => reject(late(`to ${type}`)), WITHIN * this._pace);
+        this._calls.set(id, { message: { type, id, ...fields }, resolve, reject, sent: false });
+      });
     } finally {
+      clearTimeout(timer);
       this._calls.delete(id);
     }
   }
@@ -62,21 +58,17 @@ export class Calls {
   settle(message: Wire): boolean {
     const call = this._calls.get(message.id!);
     if (!call) return false;
-    if (message.type === "error") call.waiter.reject(replyError(message));
-    else call.waiter.resolve(message);
+    if (message.type === "error") call.reject(replyError(message));
+    else call.resolve(message);
     return true;
   }
 
   /** The connection ended: who was under way fails. Who still waits to be sent fails with `error`, where there is one. */
   fail(error?: Error): void {
-    for (const { sent, waiter, message } of this._calls.values()) {
+    for (const { sent, reject, message } of this._calls.values()) {
       if (sent) {
-        waiter.reject(
-          new NotConnectedError(
-            `The connection was lost: nobody knows whether ${message.type} was done.`,
-          ),
-        );
-      } else if (error) waiter.reject(error);
+        reject(new NotConnectedError(`Connection lost: nobody knows whether ${message.type} was done.`));
+      } else if (error) reject(error);
     }
   }
 }

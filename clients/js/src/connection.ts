@@ -1,11 +1,8 @@
 // One WebSocket: messages in and out, and whether the other end is still alive.
 
 import { ABNORMAL, NORMAL } from "./codes.js";
+import { LATE, PING_EVERY, WITHIN } from "./limits.js";
 import type { Wire } from "./wire.js";
-
-const PING_EVERY = 25_000;
-const PONG_WITHIN = 10_000;
-const LATE = 2_000;
 
 /** The part of a WebSocket that is needed. */
 export interface Socket {
@@ -35,6 +32,7 @@ export class Connection {
   private _timer: ReturnType<typeof setTimeout> | undefined;
   private _trouble = "";
   private _probing = false;
+  private _closing: Promise<void> | undefined;
 
   constructor(
     SocketClass: SocketClass,
@@ -68,21 +66,21 @@ export class Connection {
   probe(again = false): void {
     const before = Date.now();
     this.send({ type: "ping" });
-    this._later(PONG_WITHIN, () => {
+    this._later(WITHIN, () => {
       // Whoever was frozen meanwhile has read nothing that may have come: time that nobody ran does not count.
-      const late = Date.now() - before - this._pace * PONG_WITHIN > LATE;
+      const late = Date.now() - before - this._pace * WITHIN > LATE;
       if (late && !again) this.probe(true);
-      else this._end(ABNORMAL, "no sign of life from the server");
+      else this._end(ABNORMAL, "no sign of life");
     });
     this._probing = true;
   }
 
   /** Let go of the socket; nothing of it is heard any more. Resolves when it is closed. */
-  close(code: number): Promise<void> {
+  close(): Promise<void> {
     const socket = this._socket;
     clearTimeout(this._timer);
     socket.onopen = socket.onmessage = null;
-    return new Promise((resolve) => {
+    return (this._closing ??= new Promise((resolve) => {
       const timer = setTimeout(resolve, 1000);
       socket.onerror = () => {};
       socket.onclose = () => {
@@ -90,8 +88,8 @@ export class Connection {
         resolve();
       };
       if (socket.readyState === 3) socket.onclose(null);
-      else socket.close(code);
-    });
+      else socket.close(NORMAL);
+    }));
   }
 
   private _later(ms: number, act: () => void): void {
@@ -113,7 +111,6 @@ export class Connection {
   }
 
   private _end(code: number, reason: string): void {
-    void this.close(NORMAL);
     this._listener.onEnd(code, reason, this._trouble);
   }
 }

@@ -12,6 +12,9 @@ export abstract class Emitter<Events> extends EventTarget {
   /** Told of what a handler threw, or of the promise that it returned and that was rejected. @internal */
   abstract _failed(error: unknown, event: CustomEvent): void;
 
+  /** Told that there is one handler more. @internal */
+  _onHeard?(): void;
+
   override addEventListener<K extends keyof Events & string>(
     type: K,
     handler: Handler<Events[K]>,
@@ -19,6 +22,7 @@ export abstract class Emitter<Events> extends EventTarget {
   ): void {
     super.addEventListener(type, this._wrap(handler), options);
     this._heard.add(type);
+    this._onHeard?.();
   }
 
   override removeEventListener<K extends keyof Events & string>(

@@ -12,7 +12,9 @@ export interface Details {
 
 /** Anything that went wrong in the client; the sentence says what to do. */
 export class ClientError extends Error {
-  override name = "ClientError";
+  static {
+    this.prototype.name = "ClientError";
+  }
   declare readonly code?: number;
   declare readonly reason?: string;
   declare readonly temporary?: boolean;
@@ -25,45 +27,68 @@ export class ClientError extends Error {
 
 /** Yours: the server URL is not one. */
 export class InvalidURLError extends ClientError {
-  override name = "InvalidURLError";
+  static {
+    this.prototype.name = "InvalidURLError";
+  }
 }
 
 /** Yours: there is no token, or it cannot be sent. The sentence does not repeat it. */
 export class BadTokenError extends ClientError {
-  override name = "BadTokenError";
+  static {
+    this.prototype.name = "BadTokenError";
+  }
 }
 
 /** Nobody's: there is no connection, or there is none any more. */
 export class NotConnectedError extends ClientError {
-  override name = "NotConnectedError";
+  static {
+    this.prototype.name = "NotConnectedError";
+  }
 }
 
 /** Nothing came in time. */
 export class TimeoutError extends ClientError {
-  override name = "TimeoutError";
+  static {
+    this.prototype.name = "TimeoutError";
+  }
 }
 
 /** The server could not be reached, or refused the handshake: the platform does not tell which. */
 export class UnreachableError extends ClientError {
-  override name = "UnreachableError";
+  static {
+    this.prototype.name = "UnreachableError";
+  }
 }
 
 /** Something answered that is no Hubbub server. */
 export class NotHubbubError extends ClientError {
-  override name = "NotHubbubError";
+  static {
+    this.prototype.name = "NotHubbubError";
+  }
 }
 
 /** The server closed the connection, with a `code`. */
 export class RefusedError extends ClientError {
-  override name = "RefusedError";
+  static {
+    this.prototype.name = "RefusedError";
+  }
 }
 
 /** The server answered a call with an error; nothing else is touched by it. */
 export class ReplyError extends ClientError {
-  override name = "ReplyError";
+  static {
+    this.prototype.name = "ReplyError";
+  }
 }
 
 /** The server took the client out of a group. */
 export class RemovedError extends ClientError {
-  override name = "RemovedError";
+  static {
+    this.prototype.name = "RemovedError";
+  }
+}
+
+/** What is thrown where an answer does not come. */
+export function late(what: string): TimeoutError {
+  return new TimeoutError(`No answer ${what} in 10 seconds.`);
 }

@@ -1,10 +1,13 @@
 // A group as the program has it: joined once, and from then on what is published in it.
 
-import { replyError, Waiter } from "./calls.js";
-import { Emitter, type Handler } from "./emitter.js";
-import { type ClientError, RemovedError } from "./errors.js";
-import { type Entry, Inbox } from "./inbox.js";
-import { type Position, Track } from "./positions.js";
+import { type Calls, replyError, type Waiter, waitIn } from "./calls.js";
+import { type Bounds, Channel } from "./channel.js";
+import { Emitter } from "./emitter.js";
+import { type ClientError, late, RemovedError } from "./errors.js";
+import { WITHIN } from "./limits.js";
+import { type Entry, Loop } from "./loop.js";
+import { placed, type Position } from "./positions.js";
+import type { Timers } from "./timers.js";
 import { type Gap, type Member, type Message, toMember, toMessage, type Wire } from "./wire.js";
 
 export interface GroupEvents<T> {
@@ -28,18 +31,15 @@ export interface HistoryOptions {
 }
 
 /** What a group needs of its client. @internal */
-export interface Owner {
-  readonly _pace: number;
-  readonly _buffer: number;
+export interface Owner extends Bounds {
   readonly state: string;
   _call(type: string, fields: object): Promise<Wire>;
+  readonly _calls: Calls;
+  readonly _pace: number;
+  readonly _timers: Timers;
   _send(message: object): void;
-  /** Ask to join, where there is a connection to ask on. */
-  _askFor(group: Group<any>): void;
-  /** There is no room: whether it lets go of the connection, and comes back when there is. */
-  _overflow(name: string): boolean;
-  /** The program has taken something. */
-  _roomier(): void;
+  /** How long to stay away after so many failures. */
+  _delay(failures: number): number;
   _notConnected(): Error;
   _failed(error: unknown, event: CustomEvent): void;
 }
@@ -49,19 +49,17 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
   joined = false;
   /** Wanted from `join` until `leave`, a refusal or a removal. @internal */
   _wanted = false;
-  /** Whether the connection of now was asked for it. @internal */
-  _asked = false;
-  /** Refusals in a row that were temporary. @internal */
-  _refusals = 0;
+  /** What the connection of now was asked for it by: the id while there is no answer, then 0. @internal */
+  _asked: number | null = null;
+  /** Refusals in a row that were temporary. */
+  private _refusals = 0;
   /** Whether iteration yields gaps, too. @internal */
   _gaps = false;
   /** @internal */
-  readonly _track: Track;
-  private _turns = 0;
-  private _joins = new Set<Waiter<void>>();
-  private _inboxes = new Set<Inbox<T>>();
+  readonly _channel: Channel;
+  private _joins: Waiter<void>[] = [];
   /** What nobody listened to yet. */
-  private _backlog: Inbox<T> | null = new Inbox();
+  private _backlog: Loop<Message<T>> | null = null;
   /** Answers that are still to come to `leave_group`: what comes before them is of an earlier membership. */
   private _leaving = 0;
 
@@ -69,39 +67,39 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
   constructor(
     readonly name: string,
     private _owner: Owner,
-    position: Position | null,
+    position: Position | undefined,
   ) {
     super();
-    this._track = new Track(position);
+    this._channel = new Channel(name, position, _owner, (what: Message<T> | Gap) =>
+      this._emit(what.kind === "gap" ? "gap" : "message", what as any),
+    );
+    this._keepBacklog();
+  }
+
+  /** The position up to which the program was given everything. */
+  get position(): Position | null {
+    return this._channel.given;
   }
 
   /** Be a member, from now on and on every connection to come. Rejects with `ReplyError` where the server refuses. */
   async join(): Promise<void> {
     if (this.joined) return;
     if (this._owner.state === "disconnected") throw this._owner._notConnected();
-    const waiter = new Waiter<void>(`join_group of ${this.name}`, this._owner._pace);
-    this._joins.add(waiter);
+    const joined = waitIn(this._joins);
     if (!this._wanted) {
       this._wanted = true;
-      this._owner._askFor(this as Group<any>);
+      this._ask();
     }
-    try {
-      await waiter.promise;
-    } finally {
-      this._joins.delete(waiter);
-    }
+    return joined;
   }
 
   /** Be a member no longer; ends every loop over the group. */
   async leave(): Promise<void> {
-    if (this._asked) {
-      this._leaving++;
-      this._owner._send({ type: "leave_group", group_name: this.name });
-    }
-    this._track.position = null;
+    this._depart();
     this._forget();
+    this._channel.position = null;
     this._finish(new RemovedError("leave() was called."));
-    for (const inbox of this._all()) inbox.entries.length = 0;
+    for (const { queue } of this._channel.loops) queue.length = 0;
     this._owner._roomier();
   }
 
@@ -119,17 +117,16 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
   async history(options: HistoryOptions = {}): Promise<{ messages: Message<T>[]; position: Position | null }> {
     const answer = await this._call("history", options);
     return {
-      messages: (answer["messages"] as Wire[]).map((message) => toMessage<T>(message, answer.epoch)),
+      messages: (answer["messages"] as Wire[]).map((message) => toMessage<T>(message, placed({ epoch: answer.epoch, ...message }))),
       position: placed(answer),
     };
   }
 
   /** Who is in the group: the connections by their ids. */
   async presence(): Promise<Record<string, Member>> {
-    const { members } = await this._call("presence");
-    return Object.fromEntries(
-      Object.entries(members as Record<string, any>).map(([id, member]) => [id, toMember(member)]),
-    );
+    const { members } = (await this._call("presence")) as any;
+    for (const id in members) members[id] = toMember(members[id]);
+    return members;
   }
 
   /** How many are in the group: connections, and different clients among them. */
@@ -142,90 +139,55 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
    * What is published, one after another; joins the group where it is not joined. The loop ends when the group is
    * left or the client disconnects, and throws what ended it where that was the server.
    */
-  [Symbol.asyncIterator](): AsyncGenerator<Message<T>, void> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>, void> {
     // Whoever listens first is given what came since the group was joined.
-    const inbox = this._backlog ?? new Inbox<T>();
+    const loop = this._backlog ?? new Loop<Message<T>>();
+    const channel = this._channel;
     this._backlog = null;
-    this._inboxes.add(inbox);
-    if (!this._wanted) this.join().catch((error) => inbox.end(error));
-    return this._take(inbox);
-  }
-
-  private async *_take(inbox: Inbox<T>): AsyncGenerator<Message<T>, void> {
-    try {
-      for (;;) {
-        const taking = inbox.take();
-        this._owner._roomier();
-        const entry = await taking;
-        if (!entry) return;
-        if (entry.what.kind !== "gap" || this._gaps) yield entry.what as Message<T>;
-      }
-    } finally {
-      inbox.release();
-      this._inboxes.delete(inbox);
+    loop.open([channel], this._gaps, this._owner, () => {
       // What this loop did not ask for waits for the next one.
-      if (!this._inboxes.size) this._keepBacklog(inbox.entries);
-      this._owner._roomier();
-    }
+      if (!channel.holds(-1)) this._keepBacklog(loop.queue.splice(0));
+    });
+    if (!this._wanted) this.join().catch((error) => loop.end(error));
+    return loop;
   }
 
-  override addEventListener<K extends keyof GroupEvents<T> & string>(
-    type: K,
-    handler: Handler<GroupEvents<T>[K]>,
-    options?: boolean | AddEventListenerOptions,
-  ): void {
-    super.addEventListener(type, handler, options);
+  /** @internal */
+  override _onHeard(): void {
     queueMicrotask(() => this._catchUp());
   }
 
   // What the client tells.
 
-  /** The position up to which the program was given everything. @internal */
-  get _given(): Position | null {
-    let first: Entry<T> | undefined;
-    for (const inbox of this._all()) {
-      const [entry] = inbox.entries;
-      if (entry && !(first && first.turn < entry.turn)) first = entry;
-    }
-    return first ? first.before : this._track.position;
-  }
-
-  /** Whether more than this waits for a listener. @internal */
-  _holds(count: number): boolean {
-    return [...this._inboxes].some((inbox) => !inbox.ended && inbox.waiting > count);
+  /** Ask to be let in, where there is a connection that was not asked. @internal */
+  _ask(): void {
+    const { _calls, _pace, _timers, state } = this._owner;
+    if (state !== "connected" || this._asked !== null || !this._wanted) return;
+    const id = (this._asked = _calls.nextId());
+    _timers.later(WITHIN * _pace, () => {
+      if (this._asked !== id) return;
+      this._depart(); // the answer may still come
+      this._end(late("to join_group"));
+    });
+    this._owner._send({ type: "join_group", id, group_name: this.name, recover: this._channel.position });
   }
 
   /** @internal */
   _onJoined(message: Wire): void {
     if (this._leaving) return;
-    const before = this._track.position;
-    if (this._track.settle(message)) this._giveGap(before, this._track.position);
-    this._wanted = this._asked = this.joined = true;
+    this._wanted = this.joined = true;
+    this._asked = 0;
     this._refusals = 0;
-    this._emit("joined", { position: this._track.position, recovered: message.recovered });
-    for (const waiter of this._joins) waiter.resolve();
+    this._channel.settle(message);
+    this._emit("joined", { position: this._channel.position, recovered: message.recovered });
+    for (const waiter of this._joins.splice(0)) waiter.resolve();
   }
 
   /** @internal */
   _onMessage(message: Wire): void {
     if (!this.joined) return; // from a membership that has ended
-    if (this._holds(this._owner._buffer - 1) && this._owner._overflow(this.name)) {
-      // Without a history it cannot be had again.
-      if (!this._track.position) this._giveGap(null, null);
-      return;
-    }
-    const before = this._track.position;
-    const gap = this._track.move(message);
-    if (gap === null) return;
-    const now = this._track.position;
-    if (gap) this._giveGap(before, { epoch: now!.epoch, offset: message.offset! - 1 });
-    this._give("message", toMessage<T>(message, now?.epoch), before);
-  }
-
-  /** @internal */
-  _onDropped(): void {
-    this._track.drop();
-    this._giveGap(this._track.position, this._track.position);
+    this._catchUp();
+    this._channel.take(message, toMessage);
   }
 
   /** @internal */
@@ -239,33 +201,25 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
     if (this._leaving) this._leaving--;
   }
 
-  /** The server refused it. Whether to ask again after a while. @internal */
-  _onRefused(message: Wire): boolean {
-    this._asked = false;
-    if (message["temporary"]) return this._wanted;
-    this._end(replyError(message));
-    return false;
+  /** @internal */
+  _onRefused(message: Wire): void {
+    this._asked = null;
+    if (!message["temporary"]) this._end(replyError(message));
+    else this._owner._timers.later(this._owner._delay(++this._refusals), () => this._ask());
   }
 
   /** It is over, by the server's will. @internal */
   _end(error: ClientError): void {
-    // A join that is refused is told to who joins.
-    const told = this._joins.size > 0 || !this._wanted;
+    const wanted = this._wanted;
     this._forget();
-    this._finish(error, error);
-    if (!told) this._emit("removed", error);
+    this._finish(error, error, wanted);
   }
 
   /** The connection has ended. @internal */
   _onLost(): void {
-    this.joined = this._asked = false;
+    this.joined = false;
+    this._asked = null;
     this._leaving = 0;
-  }
-
-  /** The program disconnects: loops end, but the group stays wanted. @internal */
-  _pause(error: ClientError): void {
-    this._onLost();
-    this._finish(error);
   }
 
   /** @internal */
@@ -277,54 +231,46 @@ export class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Async
     return this._owner._call(type, { group_name: this.name, ...fields });
   }
 
-  private _forget(): void {
-    this.joined = this._wanted = this._asked = false;
+  /** Leave, as far as the server knows of a membership. */
+  private _depart(): void {
+    if (this._asked !== null) {
+      this._leaving++;
+      this._owner._send({ type: "leave_group", group_name: this.name });
+    }
   }
 
-  /** Joins under way fail, and loops end; with `end` where there is one. */
-  private _finish(error: ClientError, end?: ClientError): void {
-    for (const waiter of this._joins) waiter.reject(error);
-    for (const inbox of this._inboxes) inbox.end(end);
+  private _forget(): void {
+    this.joined = this._wanted = false;
+    this._asked = null;
+  }
+
+  /** Joins under way fail, and loops end, with `end` where there is one; handlers are told where it was wanted. @internal */
+  _finish(error: ClientError, end?: ClientError, wanted?: boolean): void {
+    // A join that is refused is told to who joins.
+    const tell = wanted && !this._joins.length;
+    for (const waiter of this._joins.splice(0)) waiter.reject(error);
+    this._channel.end(end);
     this._keepBacklog();
+    if (tell) this._emit("removed", error);
   }
 
   /** Nobody listens from here on: keep what comes, and these before it. */
-  private _keepBacklog(entries: Entry<T>[] = []): void {
-    if (!this._handled) (this._backlog ??= new Inbox()).entries.unshift(...entries);
+  private _keepBacklog(entries: Entry[] = []): void {
+    if (this._handled) return;
+    this._channel.loops.add((this._backlog ??= new Loop()));
+    this._backlog.queue.unshift(...entries);
   }
 
   private get _handled(): boolean {
     return this._heard.has("message");
   }
 
-  private _all(): Inbox<T>[] {
-    return this._backlog ? [this._backlog, ...this._inboxes] : [...this._inboxes];
-  }
-
-  private _giveGap(before: Position | null, position: Position | null): void {
-    this._give("gap", { kind: "gap", name: this.name, position }, before);
-  }
-
-  private _give(type: "message" | "gap", what: any, before: Position | null): void {
-    this._catchUp();
-    const turn = ++this._turns;
-    for (const inbox of this._all()) {
-      if (inbox.ended) continue;
-      if (type === "message" && inbox.waiting >= this._owner._buffer) inbox.dropOldest(this.name);
-      inbox.add({ what, before, turn });
-    }
-    this._emit(type, what);
-  }
-
   /** Give the first handler what came before it. */
   private _catchUp(): void {
-    if (!this._handled) return;
-    const entries = this._backlog?.entries ?? [];
+    const backlog = this._backlog;
+    if (!this._handled || !backlog) return;
     this._backlog = null;
-    for (const { what } of entries) if (what.kind !== "gap") this._emit("message", what);
+    this._channel.loops.delete(backlog);
+    for (const { what } of backlog.queue) if (what.kind !== "gap") this._emit("message", what as Message<T>);
   }
-}
-
-function placed({ epoch, offset }: Wire): Position | null {
-  return epoch === undefined ? null : { epoch, offset: offset! };
 }

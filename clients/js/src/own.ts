@@ -1,6 +1,8 @@
-// What is a client's own: broadcasts, and what is sent to it alone, with their positions.
+// What is a client's own: broadcasts, and what is sent to it alone.
 
-import { type Position, type Positions, Track } from "./positions.js";
+import { type Bounds, Channel } from "./channel.js";
+import { Loop } from "./loop.js";
+import type { Positions } from "./positions.js";
 import { type Gap, type Notice, toNotice, type Wire } from "./wire.js";
 
 export interface OwnEvents {
@@ -15,56 +17,36 @@ export interface OwnEvents {
 }
 
 /** What is needed of the client. */
-export interface Teller {
-  /** The position that the program brought along. */
-  _keep(name: string): Position | null;
+export interface Teller extends Bounds {
+  /** The positions that the program brought along. */
+  readonly _kept: Positions;
   _emit(type: keyof OwnEvents, detail: any): void;
 }
 
-export class Own {
-  private _tracks = new Map<string, Track>();
-
+/** The channels that every client follows, by their names. */
+export class Own extends Map<string, Channel> {
   constructor(private _teller: Teller) {
-    for (const name of ["$all", "$client", "$user"]) this._tracks.set(name, new Track(_teller._keep(name)));
-  }
-
-  get positions(): [string, Position | null][] {
-    return [...this._tracks].map(([name, track]) => [name, track.position]);
-  }
-
-  onGreeting(positions: Positions, recovered: Record<string, boolean>): void {
-    for (const name of this._tracks.keys()) {
-      if (name in positions || name in recovered) this.onGap(name, { ...positions[name], recovered: recovered[name] });
+    super();
+    const tell = ({ kind }: Notice | Gap) => kind.replace(/personal_|_.*/, "") as keyof OwnEvents;
+    for (const name of ["$all", "$client", "$user"]) {
+      this.set(name, new Channel(name, _teller._kept[name], _teller, (what) => _teller._emit(tell(what), what)));
     }
   }
 
-  /** Take over a position; whether the name is one of these. */
-  onGap(name: string, message: Parameters<Track["settle"]>[0]): boolean {
-    const track = this._tracks.get(name);
-    if (track?.settle(message)) this._tellGap(name, track);
-    return !!track;
-  }
-
-  /** The server dropped messages; whether the name is one of these. */
-  onDropped(name: string): boolean {
-    const track = this._tracks.get(name);
-    track?.drop();
-    if (track) this._tellGap(name, track);
-    return !!track;
+  onGreeting(positions: Positions, recovered: Record<string, boolean>): void {
+    for (const [name, channel] of this) {
+      if (name in positions || name in recovered) {
+        channel.settle({ ...positions[name], recovered: recovered[name]! });
+      }
+    }
   }
 
   onMessage(message: Wire): void {
-    const personal = message.type === "personal_notification";
-    const name = personal ? (message["channel"] as string) : "$all";
-    const track = this._tracks.get(name);
-    const gap = track ? track.move(message) : false;
-    if (gap === null) return;
-    if (gap) this._tellGap(name, track!);
-    const type = personal ? "notification" : (message.type.split("_")[0] as "broadcast" | "system");
-    this._teller._emit(type, toNotice(message, track?.position?.epoch));
+    const { channel = "$all" } = message as { channel?: string };
+    this.get(channel)?.take(message, toNotice);
   }
 
-  private _tellGap(name: string, { position }: Track): void {
-    this._teller._emit("gap", { kind: "gap", name, position });
+  loop<T>(gaps?: boolean): Loop<T> {
+    return new Loop<T>().open([...this.values()], gaps, this._teller);
   }
 }

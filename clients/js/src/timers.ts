@@ -1,8 +1,8 @@
 // What has to happen later, unless all of it is called off.
 
-type Timer = ReturnType<typeof setTimeout>;
+import { LONGEST } from "./limits.js";
 
-const LONGEST = 2e9; // more than 2**31 - 1 would come at once
+type Timer = ReturnType<typeof setTimeout>;
 
 export class Timers {
   private _set = new Set<Timer>();

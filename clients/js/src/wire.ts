@@ -43,6 +43,9 @@ export interface Gap {
 
 /** What everybody, this client or this user was sent. */
 export interface Notice<T = unknown> {
+  kind: "broadcast_message" | "personal_notification" | "system_notification";
+  /** `$all`, `$client` or `$user`. */
+  channel: string;
   data: T;
   timestamp: string;
   position: Position | null;
@@ -57,29 +60,32 @@ export interface Member {
 }
 
 /** A wire message that was published in a group. */
-export function toMessage<T>(wire: Wire, epoch?: string): Message<T> {
+export function toMessage<T>(wire: Wire, position: Position | null): Message<T> {
   const chat = wire.type === "chat_message";
   return {
+    ...given(wire, position),
     group: wire.group_name!,
     kind: chat ? "chat" : "data",
-    sender: (wire["from"] as string) ?? "",
-    ...toNotice<T>(wire, epoch),
     data: (chat ? wire["message"] : wire.data) as T,
+    sender: (wire["from"] as string) ?? "",
   };
 }
 
 /** A wire message that was sent to all, or to this client. */
-export function toNotice<T>({ data, timestamp, epoch, offset, tags }: Wire, held?: string): Notice<T> {
-  const named = epoch ?? held;
+export function toNotice<T>(wire: Wire, position: Position | null): Notice<T> {
   return {
-    data: data as T,
-    timestamp: timestamp!,
-    position: named !== undefined && offset !== undefined ? { epoch: named, offset } : null,
-    tags: (tags ?? {}) as Record<string, string>,
+    ...given(wire, position),
+    kind: wire.type as Notice["kind"],
+    channel: (wire["channel"] as string) ?? "$all",
+    data: wire.data as T,
   };
 }
 
 /** A member as the wire has it. */
 export function toMember({ client_id: clientId, ...rest }: Record<string, unknown>): Member {
   return { clientId, ...rest } as Member;
+}
+
+function given({ timestamp, tags = {} }: Wire, position: Position | null) {
+  return { timestamp: timestamp!, position, tags: tags as Record<string, string> };
 }

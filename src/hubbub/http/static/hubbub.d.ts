@@ -3,7 +3,7 @@ declare class Client extends Emitter<ClientEvents> {
     /** The name of this client, once it is known. */
     readonly clientId: string | null;
     /** `url` may be that of a WebSocket or of a page, with or without its `/ws`, or relative to the page. */
-    constructor(_url: string | URL, _options?: ClientOptions);
+    constructor(_url: string | URL, options?: ClientOptions);
     /**
      * The positions up to which the program was given everything, to be kept anywhere: a client that is made with them
      * goes on from there.
@@ -17,6 +17,10 @@ declare class Client extends Emitter<ClientEvents> {
     group<T = unknown>(name: string, { gaps }?: {
         gaps?: boolean;
     }): Group<T>;
+    /** Broadcasts and notifications, one after another, from the beginning of a loop on. With `gaps` it yields gaps, too. */
+    own<T = unknown>({ gaps }?: {
+        gaps?: boolean;
+    }): AsyncIterable<Notice<T>>;
     /** Call a method of the application; what it returns. */
     rpc<R = unknown>(method: string, data?: unknown): Promise<R>;
 }
@@ -57,7 +61,6 @@ interface Details {
 
 /** Anything that went wrong in the client; the sentence says what to do. */
 declare class ClientError extends Error {
-    name: string;
     readonly code?: number;
     readonly reason?: string;
     readonly temporary?: boolean;
@@ -66,47 +69,38 @@ declare class ClientError extends Error {
 
 /** Yours: the server URL is not one. */
 declare class InvalidURLError extends ClientError {
-    name: string;
 }
 
 /** Yours: there is no token, or it cannot be sent. The sentence does not repeat it. */
 declare class BadTokenError extends ClientError {
-    name: string;
 }
 
 /** Nobody's: there is no connection, or there is none any more. */
 declare class NotConnectedError extends ClientError {
-    name: string;
 }
 
 /** Nothing came in time. */
 declare class TimeoutError extends ClientError {
-    name: string;
 }
 
 /** The server could not be reached, or refused the handshake: the platform does not tell which. */
 declare class UnreachableError extends ClientError {
-    name: string;
 }
 
 /** Something answered that is no Hubbub server. */
 declare class NotHubbubError extends ClientError {
-    name: string;
 }
 
 /** The server closed the connection, with a `code`. */
 declare class RefusedError extends ClientError {
-    name: string;
 }
 
 /** The server answered a call with an error; nothing else is touched by it. */
 declare class ReplyError extends ClientError {
-    name: string;
 }
 
 /** The server took the client out of a group. */
 declare class RemovedError extends ClientError {
-    name: string;
 }
 
 interface GroupEvents<T> {
@@ -136,6 +130,8 @@ declare class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Asyn
     readonly name: string;
     /** Whether the client is in the group on the connection of now. */
     joined: boolean;
+    /** The position up to which the program was given everything. */
+    get position(): Position | null;
     /** Be a member, from now on and on every connection to come. Rejects with `ReplyError` where the server refuses. */
     join(): Promise<void>;
     /** Be a member no longer; ends every loop over the group. */
@@ -160,8 +156,7 @@ declare class Group<T = unknown> extends Emitter<GroupEvents<T>> implements Asyn
      * What is published, one after another; joins the group where it is not joined. The loop ends when the group is
      * left or the client disconnects, and throws what ended it where that was the server.
      */
-    [Symbol.asyncIterator](): AsyncGenerator<Message<T>, void>;
-    addEventListener<K extends keyof GroupEvents<T> & string>(type: K, handler: Handler<GroupEvents<T>[K]>, options?: boolean | AddEventListenerOptions): void;
+    [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>, void>;
 }
 
 /**
@@ -269,6 +264,9 @@ interface Gap {
 
 /** What everybody, this client or this user was sent. */
 interface Notice<T = unknown> {
+    kind: "broadcast_message" | "personal_notification" | "system_notification";
+    /** `$all`, `$client` or `$user`. */
+    channel: string;
     data: T;
     timestamp: string;
     position: Position | null;
