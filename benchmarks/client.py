@@ -12,6 +12,7 @@ from benchmarks.options import Options
 GROUP = "orders"
 BATCH = 500
 TURNS = 3
+SYNC = "SyncClient, history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,17 @@ class ClientResult:
 
 
 def run(options: Options) -> Sequence[ClientResult]:
-    """Text, with and without a history whose positions have to be followed, and MessagePack."""
+    """Text, with and without a history whose positions have to be followed, MessagePack, and no `await`."""
     ways = [
-        ("JSON, history", ["--history-size", "1000"], False),
-        ("JSON", ["--history-size", "0"], False),
-        ("MessagePack, history", ["--history-size", "1000"], True),
+        ("JSON, history", "1000", []),
+        ("JSON", "0", []),
+        ("MessagePack, history", "1000", ["--binary"]),
+        (SYNC, "1000", ["--sync"]),
     ]
-    return [_measure(options, way, arguments, binary) for way, arguments, binary in ways]
+    return [_measure(options, way, ["--history-size", size], flags) for way, size, flags in ways]
 
 
-def _measure(options: Options, way: str, arguments: list[str], binary: bool) -> ClientResult:
+def _measure(options: Options, way: str, arguments: list[str], flags: list[str]) -> ClientResult:
     count = options.client_messages
     options.say(f"client: {count} messages to one program, {TURNS} times, {way}")
     costs, wrong = [], 0
@@ -43,7 +45,7 @@ def _measure(options: Options, way: str, arguments: list[str], binary: bool) -> 
         hub.calibrate(GROUP)
         for _ in range(TURNS):
             command = python_module("benchmarks.listener", str(hub.port), GROUP, str(count))
-            with Process("listener", command + ["--binary"] * binary, LOAD_CPU) as listener:
+            with Process("listener", command + flags, LOAD_CPU) as listener:
                 if listener.read_line(20) != "READY":
                     raise listener.error("did not join")
                 before = cpu_ns(listener.pid)

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.client import ClientResult
+from benchmarks.client import SYNC, ClientResult
 from benchmarks.connect import ConnectResult
 from benchmarks.fanout import HUBBUB, FanOutResult
 from benchmarks.hostile import HostileResult
@@ -112,7 +112,10 @@ def bars(results: Results) -> list[Bar]:
     for p in results.client:
         rate = f"{p.per_cpu_second:,.0f} ({p.cpu_us:.1f} µs each)"
         name = f"a Python program receives per CPU second, {p.way}"
-        found.append(Bar(name, rate, "≥ 60,000", p.per_cpu_second >= 60_000))
+        if p.way == SYNC:
+            found.append(Bar(name, rate, "none", met=True))
+        else:
+            found.append(Bar(name, rate, "≥ 60,000", p.per_cpu_second >= 60_000))
         found.append(Bar("… missing or out of order", str(p.wrong), "0", p.wrong == 0))
     return found
 

@@ -195,7 +195,7 @@ def main() -> int:
     given = parser.parse_args()
     logging.getLogger("hubbub").setLevel(logging.ERROR)  # of every way back there is a line
     status = 0
-    for kind, nodes in ((FAST, 1), (UVICORN, 1), (FAST, 2)):
+    for kind, nodes in ((FAST, 1), (UVICORN, 1), (FAST, 2), (UVICORN, 2)):
         with several(kind, nodes) as ports:
             since = time.monotonic()
             runs = asyncio.run(cut_and_resume(ports, range(given.seed, given.seed + given.runs)))

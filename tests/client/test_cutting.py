@@ -11,7 +11,12 @@ from .cutting import cut_and_resume, several
 
 @pytest.mark.parametrize(
     ("kind", "nodes", "seeds"),
-    [(FAST, 1, range(120)), (UVICORN, 1, range(1000, 1060)), (FAST, 2, range(2000, 2060))],
+    [
+        (FAST, 1, range(120)),
+        (UVICORN, 1, range(1000, 1060)),
+        (FAST, 2, range(2000, 2060)),
+        (UVICORN, 2, range(3000, 3030)),
+    ],
 )
 def test_a_client_that_is_cut_off_hears_everything_once_and_in_order(
     kind: str, nodes: int, seeds: range, caplog: pytest.LogCaptureFixture

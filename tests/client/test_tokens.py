@@ -2,12 +2,20 @@
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from hubbub.client import BadTokenError, ConnectError, RefusedError, WebSocketClient
+from hubbub.client import (
+    BadTokenError,
+    Client,
+    ConnectError,
+    InvalidURLError,
+    RefusedError,
+    WebSocketClient,
+)
 
 from .scripted import AT_ONCE, connected, run, scripted_server
 
@@ -132,3 +140,34 @@ def test_a_server_that_refuses_a_token_says_why() -> None:
             assert SECRET not in str(refused.value)
 
     run(scenario())
+
+
+def test_no_log_at_any_level_holds_a_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor a sentence, nor what a client looks like: in the handshake, a refresh and a refusal."""
+    caplog.set_level(logging.DEBUG)
+    sentences: list[str] = []
+
+    async def scenario() -> None:
+        async with scripted_server(greets=False) as server:
+            client = Client(server.url, token=lambda: "hush-hush", proxy=None, backoff=AT_ONCE)
+            connecting = asyncio.create_task(client.connect())
+            peer = await server.peer()
+            hello = await peer.hear()
+            await peer.say("connection_established", id=hello["id"], client_id="a", expires_in=0.1)
+            await connecting
+            assert (await peer.hear())["token"] == "hush-hush"
+            sentences.extend([repr(client), repr(client._options)])
+            await client.disconnect()
+            server.refuse(401, "no")
+            with pytest.raises(RefusedError) as refused:
+                await client.connect()
+            sentences.append(str(refused.value))
+        for url in ("ws://ada:hush-hush@host/#x", "ws://ada:hush-hush@host:0", "ftp://host?token=hush-hush"):
+            with pytest.raises(InvalidURLError) as wrong:
+                Client(url)
+            sentences.append(str(wrong.value))
+
+    run(scenario())
+    # The server of this test is in the same process, and says what it has heard.
+    logged = [each.getMessage() for each in caplog.records if not each.name.startswith("websockets.server")]
+    assert "hush-hush" not in " ".join(logged + sentences)

@@ -1,5 +1,6 @@
 """Where a client connects to: the server URL that people write, and the one that goes on the wire."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -11,6 +12,8 @@ SPEAK_FIRST: Final = "connect=first"
 EXAMPLE: Final = "give something like ws://localhost:8000 or wss://push.example.com"
 # What may stand in a path or a query as it is; `%` because it was quoted already.
 _LEGAL: Final = "/:@!$&'()*+,;=?%~"
+
+_SECRETS: Final = re.compile(r"(?<=//)[^/?#]*(?=@)|(?<=\?)[^#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +65,35 @@ class Address:
 def _split(server_url: str) -> SplitResult:
     if any(character.isspace() or not character.isprintable() for character in server_url):
         raise InvalidURLError(
-            f"The server URL {server_url!r} holds a space or a control character; {EXAMPLE}."
+            f"The server URL {_shown(server_url)!r} holds a space or a control character; {EXAMPLE}."
         )
     try:
         parts = urlsplit(server_url)
         port = parts.port
     except ValueError as exc:
-        raise InvalidURLError(f"The server URL {server_url!r} cannot be read ({exc}); {EXAMPLE}.") from exc
+        raise InvalidURLError(f"The server URL {_shown(server_url)!r} cannot be read; {EXAMPLE}.") from exc
     if parts.scheme not in SCHEMES:
-        raise InvalidURLError(f"The server URL {server_url!r} has no ws:// or wss:// in front; {EXAMPLE}.")
+        raise InvalidURLError(
+            f"The server URL {_shown(server_url)!r} has no ws:// or wss:// in front; {EXAMPLE}."
+        )
     if not parts.hostname or port == 0:
-        raise InvalidURLError(f"The server URL {server_url!r} names no host and port to reach; {EXAMPLE}.")
+        raise InvalidURLError(
+            f"The server URL {_shown(server_url)!r} names no host and port to reach; {EXAMPLE}."
+        )
     if parts.username is not None and parts.password is None:
-        raise InvalidURLError(f"The server URL {server_url!r} names a user without a password; {EXAMPLE}.")
+        raise InvalidURLError(
+            f"The server URL {_shown(server_url)!r} names a user without a password; {EXAMPLE}."
+        )
     if parts.fragment:
         raise InvalidURLError(
-            f"The server URL {server_url!r} has a #fragment, which no server sees; leave it out."
+            f"The server URL {_shown(server_url)!r} has a #fragment, which no server sees; leave it out."
         )
     return parts
+
+
+def _shown(server_url: str) -> str:
+    """A server URL as far as a sentence may repeat it: without user, password and query."""
+    return _SECRETS.sub("…", server_url)
 
 
 def _endpoint(path: str) -> tuple[str, str | None]:
@@ -98,4 +112,6 @@ def _ascii_host(server_url: str, host: str) -> str:
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError as exc:
-        raise InvalidURLError(f"The server URL {server_url!r} has no legal host name; {EXAMPLE}.") from exc
+        raise InvalidURLError(
+            f"The server URL {_shown(server_url)!r} has no legal host name; {EXAMPLE}."
+        ) from exc

@@ -1,14 +1,16 @@
 """What a client sends, and what it asks: calls that finish with an answer."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from hubbub.client.errors import CallTimeoutError
-from hubbub.client.loop import message_of_history
+from hubbub.client.errors import CallTimeoutError, LostCallError, MisfitError, NotConnectedError
+from hubbub.client.loop import Misfits, message_of_history
+from hubbub.client.positions import position_in
 from hubbub.client.replies import History, Member, PresenceStats
 from hubbub.client.wire import Message
 from hubbub.core.messages import Position
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from hubbub.client.calls import Calls
     from hubbub.client.connection import Options
     from hubbub.client.life import Life
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Asking:
@@ -57,7 +63,7 @@ class Asking:
         By then the message is with the server; it is no promise that any member has it.
         """
         answer = await self._call({"type": "publish", "group_name": group, "data": data})
-        return _position(answer)
+        return position_in(answer)
 
     async def history(
         self,
@@ -71,24 +77,29 @@ class Asking:
 
         limit: at most so many; -1 for as many as the server gives at once, 0 for the position alone.
         """
-        return await self._history(group, limit, since, reverse, None)
+        return await self._history(group, limit, since, reverse, None, "raise")
 
     async def presence(self, group: str) -> dict[str, Member]:
         """Who is in a group, by connection."""
         answer = await self._call({"type": "presence", "group_name": group})
-        return msgspec.convert(answer.get("members"), dict[str, Member])
+        return _answer_as(dict[str, Member], answer.get("members"), "presence")
 
     async def presence_stats(self, group: str) -> PresenceStats:
         """How many are in a group."""
-        return msgspec.convert(
-            await self._call({"type": "presence_stats", "group_name": group}), PresenceStats
-        )
+        answer = await self._call({"type": "presence_stats", "group_name": group})
+        return _answer_as(PresenceStats, answer, "presence_stats")
 
     async def rpc(self, method: str, data: object = None, type: Any = Any) -> Any:
         """Call a method of the application; `type` is what its result is to be."""
         answer = await self._call({"type": "rpc", "method": method, "data": data})
         result = answer.get("data")
-        return result if type is Any else self._options.format.reader(type)(self._raw(result))
+        if type is Any:
+            return result
+        read, raw = self._options.format.reader(type), self._raw(result)
+        try:
+            return read(raw)
+        except (ValueError, TypeError, RecursionError) as exc:
+            raise MisfitError(f"The answer to rpc is not of the type asked for: {exc}", bytes(raw)) from exc
 
     async def _history(
         self,
@@ -97,6 +108,7 @@ class Asking:
         since: Position | Mapping[str, Any] | None,
         reverse: bool,
         read: Callable[[Raw], Any] | None,
+        misfits: Misfits,
     ) -> History[Any]:
         message: Message = {"type": "history", "group_name": group, "limit": limit}
         if since is not None:
@@ -104,13 +116,21 @@ class Asking:
         if reverse:
             message["reverse"] = True
         answer = await self._call(message)
-        position = _position(answer) or Position("", 0)
+        position = position_in(answer) or Position("", 0)
 
         def to_type(data: object) -> Any:
             return data if read is None else read(self._raw(data))
 
-        messages = [message_of_history(each, position.epoch, to_type) for each in answer.get("messages", ())]
-        return History(messages, position)
+        found = []
+        for each in _answer_as(list[dict[str, Any]], answer.get("messages", []), "history"):
+            try:
+                found.append(message_of_history(each, position.epoch, to_type))
+            except (ValueError, TypeError, RecursionError) as exc:
+                sentence = f"A message in the history of {group} is not of the type asked for: {exc}"
+                if misfits == "raise":
+                    raise MisfitError(sentence, bytes(self._raw(each))) from exc
+                logger.warning("%s. Passed over.", sentence)
+        return History(found, position)
 
     def _raw(self, value: object) -> Raw:
         return Raw(self._options.format.encode(value))
@@ -123,7 +143,10 @@ class Asking:
             async with asyncio.timeout(timeout):
                 connection = await self._life.arrival()
                 id, answer = calls.open()
-                await connection.send({**message, "id": id})
+                try:
+                    await connection.send({**message, "id": id})
+                except NotConnectedError as exc:  # in the middle of sending: all of it may have arrived
+                    raise LostCallError(f"{exc} It may have been done or not.") from exc
                 return await answer
         except TimeoutError as exc:
             if id is None:
@@ -135,8 +158,9 @@ class Asking:
                 calls.forget(id)
 
 
-def _position(answer: Message) -> Position | None:
-    match answer:
-        case {"epoch": str(epoch), "offset": int(offset)}:
-            return Position(epoch, offset)
-    return None
+def _answer_as(type_: type[T], value: object, call: str) -> T:
+    """What a server answered, as what it should be."""
+    try:
+        return msgspec.convert(value, type_)
+    except ValueError as exc:
+        raise MisfitError(f"The answer to {call} is none: {exc}.", b"") from exc

@@ -32,12 +32,20 @@ class Calls:
 
     def forget(self, id: int) -> None:
         """Nobody waits for this any longer."""
-        if self._waiting.pop(id, None) is not None:
+        future = self._waiting.pop(id, None)
+        if future is not None:
+            if future.done() and not future.cancelled():
+                future.exception()  # looked at, or asyncio would log it as an error that nobody saw
             self._on_change()
+
+    def forget_all(self) -> None:
+        """Nobody waits for anything: the event loop of those who did is closed."""
+        self._waiting.clear()
 
     def answer(self, message: Message) -> None:
         """An answer has come; one that nobody waits for is passed over."""
-        future = self._waiting.get(message.get("id"))
+        id = message.get("id")
+        future = self._waiting.get(id) if isinstance(id, int) else None
         if future is None or future.done():
             return
         if message["type"] == "error":

@@ -6,7 +6,7 @@ The rules are those of `spec/protocol.md` under *Groups*, *Epochs* and *Gaps*; t
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from hubbub.client.listener import Gap, Item, Listener, Policy
+from hubbub.client.listener import Gap, Item, Listener
 from hubbub.client.wire import Envelope
 from hubbub.core.messages import Position
 
@@ -27,7 +27,7 @@ class Channel:
         self.listeners: tuple[Listener, ...] = ()
         self.pinned: Item | None = None  # what a loop that was left had not dealt with
         self.unclaimed: Listener | None = None  # what waits since a join, for the first loop to come
-        self._gap_is_last = False
+        self.hole_is_told = False  # by a `messages_dropped`, and no message has come since
 
     # What arrives.
 
@@ -44,12 +44,14 @@ class Channel:
                 if offset != expected:
                     if offset < expected:
                         return None
-                    on_gap(self.gap(Position(before.epoch, offset - 1)))
+                    gap = self.gap(Position(before.epoch, offset - 1))
+                    if not self.hole_is_told:
+                        on_gap(gap)
                     before = self.held
                 position = Position(before.epoch if before else "", offset)
             else:
                 position = Position(epoch, offset)
-        self._gap_is_last = False
+        self.hole_is_told = False
         self.held = position
         self.number += 1
         return Item(self.number, self, before, position, envelope)
@@ -62,15 +64,9 @@ class Channel:
         return item
 
     @property
-    def tells_gap(self) -> bool:
-        """Whether a gap now is news: two in a row are one. It counts as told then."""
-        news, self._gap_is_last = not self._gap_is_last, True
-        return news
-
-    @property
     def is_crowded(self) -> bool:
         """Whether a listener has no room for one more, and wants the connection closed for that."""
-        return any(each.is_full and each.policy is Policy.RECONNECT for each in self.listeners)
+        return any(each.is_crowded for each in self.listeners)
 
     # Who listens.
 
@@ -83,7 +79,7 @@ class Channel:
         """A listener has gone; what it had not dealt with was not given."""
         if listener in self.listeners:
             self.listeners = tuple(each for each in self.listeners if each is not listener)
-            oldest = self.oldest_of(listener)
+            oldest = listener.oldest_of(self)
             if oldest is not None and (self.pinned is None or oldest.number < self.pinned.number):
                 self.pinned = oldest
 
@@ -92,15 +88,9 @@ class Channel:
         listener, self.unclaimed = self.unclaimed, None
         return listener
 
-    def oldest_of(self, listener: Listener) -> Item | None:
-        """The first thing of this channel that a listener has not dealt with."""
-        if listener.current is not None and listener.current.channel is self:
-            return listener.current
-        return next((item for item in listener.items if item.channel is self), None)
-
     def given(self, waiting: Iterable[Item | None]) -> Position | None:
         """The position up to which the program was given everything, with what waits for handlers."""
-        items = [self.pinned, *waiting, *map(self.oldest_of, self.listeners)]
+        items = [self.pinned, *waiting, *(each.oldest_of(self) for each in self.listeners)]
         oldest = min((item for item in items if item is not None), key=_number, default=None)
         return self.held if oldest is None else oldest.before
 

@@ -279,9 +279,9 @@ class Client(Asking):
         """Call `handler` with every message of this type; `"*"` means every type. Also a decorator.
 
         Handlers are plain functions or coroutine functions, run one after another in the order of arrival.
-        Reading waits for them, so a slow one slows the stream down, and in the end the server's slow policy
-        applies: start a task of your own for what takes long. A handler that raises is logged and does not
-        stop the stream. A type may have several, called in the order of registration.
+        A slow one holds up other handlers, and in the end reading: start a task of your own for what takes
+        long. One that raises is logged and does not stop the stream. A type may have several, called in the
+        order of registration.
 
         The pseudo type `disconnected` tells that a connection has ended, with its `code` and `reason`;
         `reconnect` says whether the client comes back by itself.
@@ -317,6 +317,7 @@ class Client(Asking):
         for channel in self._groups.channels:
             channel.detach(listener)
         listener.clear()
+        listener.end(None)
 
     def _abandon(self, name: str, listener: Listener) -> None:
         membership = self._groups.wanted.get(name)

@@ -32,7 +32,7 @@ MAX_RETRY_AFTER: Final = 86_400.0
 class Options:
     """How a connection is opened and watched; times are in seconds."""
 
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str | TokenSource | None = field(default=None, repr=False)
     ssl: tls.SSLContext | None = None
     proxy: str | Literal[True] | None = True
@@ -141,6 +141,9 @@ class Connection:
             self.greeting = message
             self._inbox.on_greeting(self, message["client_id"])
             self._inbox.groups.greeted(message, self.write)
+            # Who had too much of the last connection has too much of this one.
+            self._holders.update(self._inbox.holding)
+            self.reconsider()
             if self._options.ping_interval is not None:
                 self._timers["ping"] = self._loop.call_later(self._options.ping_interval, self._ping)
         self.answer.set_result(message)
@@ -269,9 +272,4 @@ class Connection:
         """Close with the closing handshake, or without it after the close timeout; leaves no task behind."""
         self._finish(End(1000, "", reconnect=False))
         self._holders.clear()
-        self._socket.go_on()
-        closing = asyncio.create_task(self._socket.close(), name="hubbub client: closing")
-        _, stuck = await asyncio.wait({closing}, timeout=2 * self._options.close_timeout)
-        if stuck:  # the other side takes nothing, not even a close frame
-            self._socket.transport.abort()
-            await asyncio.wait(stuck)
+        await self._socket.shut(2 * self._options.close_timeout)

@@ -55,6 +55,17 @@ class Dispatcher:
         self.is_full = True
         return news
 
+    def replace_gap(self, message: Message, item: Item) -> bool:
+        """Have a gap told in place of one that waits, with no message after it; whether there is one."""
+        for number in reversed(range(len(self._waiting))):
+            waiting, last = self._waiting[number]
+            if last is not None and last.channel is item.channel:
+                if waiting["type"] != "gap":
+                    return False
+                self._waiting[number] = message, item._replace(number=last.number, before=last.before)
+                return True
+        return False
+
     def items_of(self, channel: "Channel") -> Iterator[Item]:
         """The first message of this channel that waits to be told."""
         items = [self._current, *(item for _, item in self._waiting)]

@@ -7,6 +7,7 @@ which is what a Hubbub server sends (spec: *Frames and compression*), are cut ou
 frame is fed to the library, whole. So the library's parser always stands between two frames.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -159,6 +160,20 @@ class Socket(ClientConnection):
             receive(payload, text)
         if self.protocol.state is State.CLOSED:
             self.loop.call_soon(lost)
+
+    async def shut(self, in_time: float) -> None:
+        """Close with the closing handshake, or without it when time is over; leaves no task behind.
+
+        A cancellation is time that is over.
+        """
+        self.go_on()
+        closing = asyncio.create_task(self.close(), name="hubbub client: closing")
+        try:
+            await asyncio.wait({closing}, timeout=in_time)
+        finally:
+            if not closing.done():  # the other side takes nothing, not even a close frame
+                self.transport.abort()
+                await asyncio.wait({closing}, timeout=in_time)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end: what still waited goes before it."""

@@ -44,6 +44,7 @@ class Group(Generic[M]):
         self._gaps = gaps
         self._misfits = misfits
         self._listener: Listener | None = None
+        self._joining = 0
 
     def __repr__(self) -> str:
         return f"<Group {self.name!r} of {self._client!r}>"
@@ -55,7 +56,7 @@ class Group(Generic[M]):
             self._client._abandon(self.name, listener)
 
     def __aiter__(self) -> AsyncIterator[M]:
-        loop = Loop(self._begin, group_message, self._read, self._misfits, self._end)
+        loop = Loop(self._begin, group_message, self._read, self._misfits, self._client._detach)
         return cast("AsyncIterator[M]", loop)
 
     async def join(self) -> None:
@@ -63,9 +64,19 @@ class Group(Generic[M]):
 
         While the client is on its way back, waits for it. Raises `ReplyError` where the server says no.
         """
-        if self._listener is None or self._listener.has_ended:
-            self._listener = self._open()
-        await self._settled(self._listener)
+        listener = self._listener
+        if listener is None or listener.has_ended:
+            listener = self._listener = self._open()
+        self._joining += 1
+        try:
+            await self._settled()
+        except BaseException:
+            if self._joining == 1 and self._listener is listener:
+                self._listener = None
+                self._client._detach(listener)
+            raise
+        finally:
+            self._joining -= 1
 
     def _open(self) -> Listener:
         """Want the group, and have what comes from now on wait."""
@@ -80,37 +91,28 @@ class Group(Generic[M]):
         membership.channel.attach(listener)
         return listener
 
-    async def _settled(self, listener: Listener) -> None:
+    async def _settled(self) -> None:
         """Wait until the server has let us in; raises what it says otherwise."""
         membership = self._client._groups.want(self.name)
         if membership.is_joined:
             return
         caller: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        membership.callers.append(caller)
+        membership.callers.add(caller)
         try:
             await caller
         except RemovedError:
             pass  # left meanwhile: the loop ends as it should
-        except BaseException:
-            self._end(listener)
-            raise
+        finally:
+            membership.callers.discard(caller)
 
     async def leave(self) -> None:
         """Leave the group: every loop over it ends, and it is not joined again."""
         await self._client.leave_group(self.name)
 
-    async def _begin(self) -> Listener:
+    def _begin(self) -> Listener:
         # What has waited since `join` belongs to this loop, also where the group has ended meanwhile.
         listener, self._listener = self._listener, None
-        if listener is None:
-            listener = self._open()
-            await self._settled(listener)
-        return listener
-
-    def _end(self, listener: Listener) -> None:
-        if self._listener is listener:
-            self._listener = None
-        self._client._detach(listener)
+        return listener or self._open()
 
     async def publish(self, data: Any) -> Position | None:
         """As `Client.publish`."""
@@ -120,7 +122,7 @@ class Group(Generic[M]):
         self, limit: int = -1, since: Position | None = None, *, reverse: bool = False
     ) -> History[M]:
         """As `Client.history`, with the messages in this group's type."""
-        return await self._client._history(self.name, limit, since, reverse, self._read)
+        return await self._client._history(self.name, limit, since, reverse, self._read, self._misfits)
 
     async def presence(self) -> dict[str, Member]:
         """As `Client.presence`."""

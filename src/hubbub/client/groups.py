@@ -14,6 +14,7 @@ from hubbub.client.calls import Calls, reply_error
 from hubbub.client.channel import OWN, Channel
 from hubbub.client.errors import CallTimeoutError, RemovedError
 from hubbub.client.listener import Item
+from hubbub.client.positions import position_in
 from hubbub.client.wire import Message
 from hubbub.core.messages import Position
 
@@ -31,14 +32,14 @@ class Membership:
         self.asked_by: int | None = None
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
-        self.callers: list[asyncio.Future[None]] = []
+        self.callers: set[asyncio.Future[None]] = set()
 
     def settle(self, error: Exception | None) -> None:
         """Tell those who wait to be members."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        callers, self.callers = self.callers, []
+        callers, self.callers = self.callers, set()
         for caller in callers:
             if caller.done():
                 continue
@@ -105,6 +106,12 @@ class Groups:
 
     # A connection comes and goes.
 
+    def start(self) -> None:
+        """A connection will come: what no loop has asked for yet goes on waiting for one."""
+        for channel in self.channels:
+            for listener in channel.listeners:
+                listener.resume()
+
     def hello(self) -> Message:
         """The fields of a `connect`."""
         self._leaving.clear()
@@ -122,7 +129,7 @@ class Groups:
         self._write = write
         positions, recovered = _mapping(greeting.get("positions")), _mapping(greeting.get("recovered"))
         for name, channel in self.own.items():
-            position = _position(positions.get(name))
+            position = position_in(positions.get(name))
             if name in recovered or channel.held is None:
                 self._place(channel, position, recovered.get(name) is True)
         for name in self._said_hello:
@@ -155,18 +162,22 @@ class Groups:
 
     def on_joined(self, message: Message) -> None:
         """`group_joined`: an answer, or a gap, or the server's own idea."""
-        name = message.get("group_name")
-        position = _position(message)
+        name, id = message.get("group_name"), message.get("id")
+        if not isinstance(name, str):
+            return
+        position = position_in(message)
         recovered = message.get("recovered")
         if name in self.own:
             self._place(self.own[name], position, recovered is True)
             return
-        membership = self.wanted.get(name) if isinstance(name, str) else None
+        membership = self.wanted.get(name)
         if membership is None:
-            if not isinstance(name, str) or "id" in message or name in self._leaving:
+            if id is not None or name in self._leaving:
                 return
             # The application or a token put us there: we come back to it like to any other.
             membership = self.wanted[name] = Membership(Channel(name, self.kept.pop(name, None)))
+        elif isinstance(id, int) and membership.asked_by is not None and id < membership.asked_by:
+            return  # an answer to somebody who has left since
         if not membership.is_joined or recovered is False:
             self._place(membership.channel, position, recovered is True)
         membership.is_joined = True
@@ -214,6 +225,7 @@ class Groups:
                 return
             channel = membership.channel
         self._on_gap(channel.gap(channel.held))
+        channel.hole_is_told = True
 
     # What they share.
 
@@ -263,10 +275,3 @@ class Groups:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _position(value: Any) -> Position | None:
-    match value:
-        case {"epoch": str(epoch), "offset": int(offset)}:
-            return Position(epoch, offset)
-    return None

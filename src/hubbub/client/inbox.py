@@ -73,12 +73,26 @@ class Inbox:
                 if listener.put(item):
                     self._on_full(listener)
         if self._handlers.want(type_):
-            self._tell(self._format.decode(payload), item)
+            try:
+                message = self._format.decode(payload)
+            except (ValueError, RecursionError) as exc:
+                # The envelope is whole, and its data is not: no other listener is to suffer for that.
+                logger.warning("Passed over a %s that cannot be read: %s: %r", type_, exc, payload[:SHOWN])
+            else:
+                self._tell(message, item)
 
     def _own_channel(self, envelope: Envelope) -> Channel:
         if envelope.type == "personal_notification":
             return self.groups.own["$user" if envelope.channel == "$user" else "$client"]
         return self.groups.own["$all"]
+
+    @property
+    def holding(self) -> set[Listener | Dispatcher]:
+        """Who has so much waiting that nothing more is to be read."""
+        holding: set[Listener | Dispatcher] = {
+            listener for channel in self.groups.channels for listener in channel.listeners if listener.holds
+        }
+        return holding | {self._dispatcher} if self._dispatcher.is_full else holding
 
     def _overflow(self) -> None:
         if self.connection is not None:
@@ -134,14 +148,12 @@ class Inbox:
             self._on_full(self._dispatcher)
 
     def tell_gap(self, item: Item) -> None:
-        """Messages are missing here; two gaps with nothing between them are one."""
-        if not item.channel.tells_gap:
-            return
+        """Messages are missing here."""
         told = False
         for listener in item.channel.listeners:
             if listener.gaps:
                 told = True
-                if listener.put(item):
+                if listener.put_gap(item):
                     self._on_full(listener)
         self.announce_gap(item, told=told)
 
@@ -159,6 +171,7 @@ class Inbox:
             message: Message = {"type": "gap", "name": name}
             if position is not None:
                 message |= {"epoch": position.epoch, "offset": position.offset}
-            self._tell(message, item)
+            if not self._dispatcher.replace_gap(message, item):
+                self._tell(message, item)
         elif not told:
             logger.warning("Messages of %s are missing, and cannot be had again.", name)

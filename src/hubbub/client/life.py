@@ -7,7 +7,6 @@ loop keeps the client from coming back. That it is disconnected for good is told
 
 import asyncio
 import logging
-import random
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -17,17 +16,14 @@ from hubbub.client.backoff import Backoff
 from hubbub.client.connection import NO_CLOSE_FRAME, Connection, End, Options
 from hubbub.client.dispatcher import Dispatcher
 from hubbub.client.errors import (
-    ClientError,
     ConnectError,
-    LostCallError,
     NotConnectedError,
     RefusedError,
     StoppedError,
 )
 from hubbub.client.inbox import Inbox
-from hubbub.client.listener import Policy
 from hubbub.client.opening import open_connection
-from hubbub.client.tokens import obtain
+from hubbub.client.tokens import Tokens, lasts_for
 from hubbub.client.wire import Message
 from hubbub.core import codes
 
@@ -81,9 +77,8 @@ class Life:
         self._greetings = 0  # connections established so far
         self._failures = 0  # failed attempts and short-lived connections in a row
         self._leaving = False
-        # Not themselves, but what tells them apart: of the last attempt, and which was refused last.
-        self._token: int | None = None
-        self._refused: int | None = None
+        self._waiting = 0  # callers of connect()
+        self._tokens = Tokens(options.token, options.open_timeout)
         self._failure: Exception = NotConnectedError("The client is not connected; await connect() first.")
 
     @property
@@ -104,6 +99,7 @@ class Life:
 
     async def connect(self) -> None:
         """Start, unless started, and return at the next greeting; raises what made a first attempt fail."""
+        self._here()
         if self.is_connected:
             return
         self._refuse_in_a_handler("connect()")
@@ -113,20 +109,25 @@ class Life:
         if starting:
             self._start()
         greetings = self._greetings
+        self._waiting += 1
         try:
             while self._greetings == greetings:
                 if self.state is State.DISCONNECTED:
                     if starting and self._task is not None:
                         await asyncio.wait({self._task})
-                    raise self._failure
+                    # Many may be told of one failure: the traceback of each is its own.
+                    raise self._failure.with_traceback(None)
                 await self._turn.wait()
         except asyncio.CancelledError:
-            if starting and self._greetings == greetings:
+            if self._waiting == 1 and self.state is State.CONNECTING:
                 await self.disconnect()
             raise
+        finally:
+            self._waiting -= 1
 
     async def disconnect(self) -> None:
         """End it, and return when the task is gone; called by a handler, it ends when that returns."""
+        self._here()
         task = self._task
         if task is None or task.done():
             return
@@ -153,12 +154,14 @@ class Life:
 
     async def send(self, message: Message) -> None:
         """Write one message to the connection, or raise `NotConnectedError`."""
+        self._here()
         if self._connection is None or not self.is_connected:
             raise self.why_not()
         await self._connection.send(message)
 
     async def arrival(self) -> Connection:
         """The connection, when there is one; raises `NotConnectedError` where none is on its way."""
+        self._here()
         while not self.is_connected or self._connection is None:
             lost = self._connection is not None and not self._connection.is_open
             if self._is_ending or (not self._reconnect and (lost or self.state is State.RECONNECTING)):
@@ -179,6 +182,20 @@ class Life:
         situation = "disconnecting" if self._leaving else SITUATIONS[state]
         return NotConnectedError(f"The client is {situation}, so nothing can be sent.")
 
+    def _here(self) -> None:
+        """Refuse to be used on another event loop than the one that all of this runs on."""
+        task = self._task
+        if task is None or task.done() or task.get_loop() is asyncio.get_running_loop():
+            return
+        if not task.get_loop().is_closed():
+            raise RuntimeError("This client lives on another event loop; use it there, or take a SyncClient.")
+        # That loop was closed without ending its tasks: nothing of it will ever run again.
+        self._task = self._connection = self._inbox.connection = None
+        self.state = State.DISCONNECTED
+        self._failure = NotConnectedError("The client's event loop was closed; await connect() again.")
+        self._inbox.groups.stop(self._failure)
+        self._inbox.calls.forget_all()
+
     @property
     def _is_a_handler(self) -> bool:
         return self._dispatcher.is_telling or (
@@ -198,6 +215,7 @@ class Life:
         self._turn, self._room = asyncio.Event(), asyncio.Event()
         self._failure = ConnectError("disconnect() was called before the connection was established.")
         self._dispatcher.start()
+        self._inbox.groups.start()
         self._turn_to(State.CONNECTING)
         self._task = asyncio.create_task(self._live(), name="hubbub client")
 
@@ -253,8 +271,7 @@ class Life:
             connection = await self._come_back(end, delay)
 
     async def _open(self) -> Connection:
-        token = await obtain(self._options.token)
-        self._token = hash(token)
+        token = await self._tokens.obtain()
         return await open_connection(self._address, self._asks_for, token, self._options, self._inbox)
 
     def _greeted(self, connection: Connection, client_id: str) -> None:
@@ -263,7 +280,7 @@ class Life:
         self.client_id = client_id
         if not self._options.token:
             self._asks_for = client_id  # with a token, that decides
-        self._refused = None
+        self._tokens.accepted()
         self._greetings += 1
         self._turn_to(State.CONNECTED)
         logger.info("Connected to %s as %r.", self._address, client_id)
@@ -275,17 +292,19 @@ class Life:
         try:
             greeting = connection.greeting
             assert greeting is not None
-            if callable(self._options.token) and _lasts(greeting) is not None:
-                refreshing = asyncio.create_task(
-                    self._keep_fresh(connection, greeting), name="hubbub client: token"
-                )
+            if self._tokens.can_change and lasts_for(greeting) is not None:
+                calls, timeout = self._inbox.calls, self._options.call_timeout
+                fresh = self._tokens.keep_fresh(connection, greeting, calls, self._backoff, timeout)
+                refreshing = asyncio.create_task(fresh, name="hubbub client: token")
             end = await connection.over
         finally:
             self._connection = None
-            if refreshing is not None:
-                refreshing.cancel()
-                await asyncio.wait({refreshing})
-            await connection.close()
+            try:
+                if refreshing is not None:
+                    refreshing.cancel()
+                    await asyncio.wait({refreshing})
+            finally:
+                await connection.close()
         # A server that greets and hangs up, again and again, is not a working one.
         if asyncio.get_running_loop().time() - since >= self._backoff.cap:
             self._failures = 0
@@ -309,62 +328,20 @@ class Life:
             try:
                 return await self._open()
             except RefusedError as exc:
-                if not exc.reconnect or (_is_about_the_token(exc) and not self._has_another_token()):
+                if not exc.reconnect or (_is_about_the_token(exc) and not self._tokens.has_another):
                     raise
                 why, retry_after = str(exc), exc.retry_after
             except ConnectError as exc:
                 why = str(exc)
             delay = self._next_delay(retry_after)
 
-    def _has_another_token(self) -> bool:
-        """After a refusal: whether to ask for one more, which a source gets one chance to have."""
-        refused, self._refused = self._refused, self._token
-        return callable(self._options.token) and self._token != refused
-
     async def _wait_for_room(self) -> None:
         """Not before half of what waits is gone, where a listener closed the connection for want of room."""
         while any(
-            listener.is_full and listener.policy is Policy.RECONNECT
-            for channel in self._inbox.groups.channels
-            for listener in channel.listeners
+            listener.is_crowded for channel in self._inbox.groups.channels for listener in channel.listeners
         ):
             self._room.clear()
             await self._room.wait()
-
-    async def _keep_fresh(self, connection: Connection, greeting: Message) -> None:
-        """Bring another token in time, again and again."""
-        lasts = _lasts(greeting)
-        failures = 0
-        while lasts is not None:
-            await asyncio.sleep(lasts * random.uniform(0.75, 0.9) if not failures else 0)  # noqa: S311 - no secret
-
-            try:
-                token = await obtain(self._options.token)
-                answer = await self._refresh(connection, token)
-            except (ClientError, TimeoutError) as exc:
-                if isinstance(exc, LostCallError):
-                    return
-                delay = self._backoff.delay(failures)
-                failures += 1
-                logger.warning("The token was not refreshed (%s); trying again in %.1f s.", exc, delay)
-                await asyncio.sleep(delay)
-            else:
-                failures, lasts = 0, _lasts(answer)
-
-    async def _refresh(self, connection: Connection, token: str | None) -> Message:
-        id, future = self._inbox.calls.open()
-        try:
-            await connection.send({"type": "refresh", "id": id, "token": token})
-            async with asyncio.timeout(self._options.call_timeout):
-                return await future
-        finally:
-            self._inbox.calls.forget(id)
-
-
-def _lasts(message: Message) -> float | None:
-    """For how long a token is good, as a greeting or a `refreshed` says."""
-    expires_in = message.get("expires_in")
-    return float(expires_in) if isinstance(expires_in, int) and expires_in >= 0 else None
 
 
 def _is_about_the_token(exc: RefusedError) -> bool:

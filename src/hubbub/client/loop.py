@@ -1,10 +1,11 @@
 """The `async for` of a group and of what is a client's own."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Literal, TypeVar
 
-from msgspec import Raw, Struct
+import msgspec
+from msgspec import Raw, Struct, field
 
 from hubbub.client.errors import ClientError, MisfitError
 from hubbub.client.listener import Gap, Item, Listener
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 SHOWN: Final = 200
 """Bytes of a message that go into a log."""
+NOTHING: Final = object()
+"""What a loop gives of a message that it passes over."""
 Misfits = Literal["skip", "raise"]
 
 
@@ -54,6 +57,20 @@ class OwnMessage(Struct, Generic[T], frozen=True):
     kind: str
 
 
+class HistoryEntry(Struct):
+    """A message in a history, as it came."""
+
+    type: str
+    group_name: str = ""
+    data: Any = None
+    message: Any = None
+    sender: str = field(default="", name="from")
+    timestamp: str = ""
+    offset: int = 0
+    epoch: str = ""
+    tags: dict[str, str] | None = None
+
+
 def group_message(item: Item, read: Callable[[Raw], Any]) -> GroupMessage[Any]:
     """What a program is given of a message in a group."""
     what = item.what
@@ -79,14 +96,15 @@ def message_of_history(
     message: Mapping[str, Any], epoch: str, read: Callable[[Any], Any]
 ) -> GroupMessage[Any]:
     """What a program is given of a message in a history."""
-    is_chat = message.get("type") == "chat_message"
+    what = msgspec.convert(message, HistoryEntry)
+    is_chat = what.type == "chat_message"
     return GroupMessage(
-        message.get("group_name", ""),
-        read(message.get("message" if is_chat else "data")),
-        message.get("from", ""),
-        message.get("timestamp", ""),
-        Position(message.get("epoch", epoch), message["offset"]) if "offset" in message else None,
-        message.get("tags", {}),
+        what.group_name,
+        read(what.message if is_chat else what.data),
+        what.sender,
+        what.timestamp,
+        Position(what.epoch or epoch, what.offset) if what.offset else None,
+        what.tags or {},
         "chat" if is_chat else "data",
     )
 
@@ -98,10 +116,11 @@ class Loop:
     """
 
     _listener: Listener | None = None
+    _is_closed = False
 
     def __init__(
         self,
-        listener: Listener | Callable[[], Awaitable[Listener]],
+        listener: Listener | Callable[[], Listener],
         build: Callable[[Item, Callable[[Raw], Any]], Any],
         read: Callable[[Raw], Any],
         misfits: Misfits,
@@ -120,26 +139,44 @@ class Loop:
         return self
 
     async def __anext__(self) -> Any:
+        while True:
+            listener = self._listener
+            # What waits is taken without waiting: a busy loop is what this has to be quick for.
+            if listener is not None and listener.items:
+                item = listener.take()
+            else:
+                item = await self._next()
+            given = self.give(item)
+            if given is not NOTHING:
+                return given
+
+    async def _next(self) -> Item:
+        if self._is_closed:
+            raise StopAsyncIteration
         listener = self._listener
         if listener is None:
-            listener = self._listener = await self._begin()
-        while True:
-            try:
-                # What waits is taken without waiting: a busy loop is what this has to be quick for.
-                item = listener.take() if listener.items else await listener.next()
-            except ClientError:
-                self.close()
-                raise
-            if item is None:
-                self.close()
-                raise StopAsyncIteration
-            what = item.what
-            if type(what) is Gap:
-                return what
-            try:
-                return self._build(item, self._read)
-            except (ValueError, TypeError, RecursionError) as exc:
-                self._misfit(what, exc)
+            listener = self._listener = self._begin()
+        listener.is_in_use = True
+        try:
+            item = await listener.next()
+        except ClientError:
+            self.close()
+            raise
+        if item is None:
+            self.close()
+            raise StopAsyncIteration
+        return item
+
+    def give(self, item: Item) -> Any:
+        """What the program is given of this; `NOTHING` where it is no message of the type asked for."""
+        what = item.what
+        if type(what) is Gap:
+            return what
+        try:
+            return self._build(item, self._read)
+        except (ValueError, TypeError, RecursionError) as exc:
+            self._misfit(what, exc)
+            return NOTHING
 
     def _misfit(self, what: Any, exc: Exception) -> None:
         data = bytes(what.message if what.type == "chat_message" else what.data)
@@ -148,14 +185,29 @@ class Loop:
             raise MisfitError(sentence, data) from exc
         logger.warning("%s. Passed over: %r", sentence, data[:SHOWN])
 
+    # For a program in another thread.
+
+    async def fill(self, most: int) -> None:
+        """Wait for a message, and have it and what waits after it at hand."""
+        await self._next()
+        if self._listener is not None:
+            self._listener.hand_over(most)
+
+    def from_hand(self) -> Item | None:
+        """The next that is at hand."""
+        listener = self._listener
+        return None if listener is None else listener.from_hand()
+
     async def aclose(self) -> None:
         """End the loop: what still waits was not given."""
         self.close()
 
     def close(self) -> None:
         """As `aclose`."""
-        if self._listener is not None:
-            self._on_end(self._listener)
+        self._is_closed = True
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._on_end(listener)
 
     def __del__(self) -> None:
         # A `break` says nothing to what was looped over; that it is gone then, does.

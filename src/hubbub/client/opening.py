@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import ssl as tls
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from websockets.asyncio.client import connect
@@ -29,8 +31,10 @@ from hubbub.client.frames import Socket
 from hubbub.client.inbox import Inbox
 from hubbub.client.wire import Message
 
-# The websockets library logs every frame at DEBUG: a name of its own, to be silenced on its own.
+# The websockets library logs every header and every frame at DEBUG, and with them the token: none of that.
 wire_logger = logging.getLogger("hubbub.client.websockets")
+wire_logger.setLevel(logging.INFO)
+wire_logger.addFilter(lambda record: record.levelno > logging.DEBUG)
 
 HINTS: Final = {
     401: "Is the token missing, or no longer good?",
@@ -40,6 +44,8 @@ HINTS: Final = {
     503: "It may let you in later.",
 }
 """What to look at after an HTTP status."""
+MAX_DIGITS: Final = 20
+"""Of a number of seconds; it is cut to a day anyway."""
 MAX_REASON: Final = 300
 """Characters of an HTTP answer that go into an error's sentence."""
 
@@ -117,7 +123,7 @@ async def _open_socket(
 
     assert isinstance(socket, Socket)
     if options.format.binary and socket.subprotocol != subprotocol:
-        await socket.close()
+        await socket.shut(options.close_timeout)
         raise NotHubbubError(f"{address} does not speak {subprotocol}; connect without binary=True.")
     return socket
 
@@ -139,8 +145,19 @@ def _status_error(address: Address, exc: InvalidStatus) -> ConnectError:
         " ".join(filter(None, (f"{address} refused the connection with HTTP {status}: {reason}.", hint))),
         status=status,
         reason=reason,
-        retry_after=seconds(int(retry_after)) if retry_after.isdecimal() else 0.0,
+        retry_after=_seconds_until(retry_after),
     )
+
+
+def _seconds_until(retry_after: str) -> float:
+    """What a `Retry-After` says, a number of seconds or a date; 0 where it says nothing that can be read."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return seconds(int(retry_after[:MAX_DIGITS]))
+    try:
+        date = parsedate_to_datetime(retry_after)
+        return seconds(date.timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _check_greeting(address: Address, answer: Message | End | None) -> None:

@@ -1,9 +1,12 @@
-"""Positions as a program keeps them: plain objects, as they stand on the wire."""
+"""Positions as they stand on the wire, and as a program keeps them: plain objects both times."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from hubbub.core.messages import Position
+
+MAX_OFFSET: Final = 2**63 - 1
+"""No history has come so far; and a larger number could not be said in MessagePack."""
 
 
 def to_dicts(positions: Mapping[str, Position]) -> dict[str, dict[str, Any]]:
@@ -13,13 +16,20 @@ def to_dicts(positions: Mapping[str, Position]) -> dict[str, dict[str, Any]]:
 
 def from_dicts(kept: Mapping[str, Position | Mapping[str, Any]]) -> dict[str, Position]:
     """What was kept; raises a ValueError where it is something else."""
-    return {name: _position(name, at) for name, at in kept.items()}
+    return {name: _kept(name, at) for name, at in kept.items()}
 
 
-def _position(name: str, kept: Position | Mapping[str, Any]) -> Position:
-    match kept:
-        case Position():
-            return kept
+def position_in(message: object) -> Position | None:
+    """The position that stands in a message; None where there is no legal one."""
+    match message:
         case {"epoch": str(epoch), "offset": int(offset)}:
-            return Position(epoch, offset)
-    raise ValueError(f"The position of {name!r} is {kept!r}; give what `positions` gave.")
+            legal = 0 <= offset <= MAX_OFFSET and not isinstance(offset, bool)
+            return Position(epoch, offset) if legal else None
+    return None
+
+
+def _kept(name: str, kept: Position | Mapping[str, Any]) -> Position:
+    position = kept if isinstance(kept, Position) else position_in(kept)
+    if position is None:
+        raise ValueError(f"The position of {name!r} is {kept!r}; give what `positions` gave.")
+    return position

@@ -3,62 +3,27 @@
 An event loop runs in a thread of its own, so the connection lives on while the program is busy elsewhere.
 """
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+import weakref
+from collections.abc import Coroutine, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from hubbub.client.client import Client
-from hubbub.client.errors import ClientError
-from hubbub.client.group import Group, Own
+from hubbub.client.errors import ClientError, NotConnectedError
+from hubbub.client.group import Group
 from hubbub.client.handlers import Handler
+from hubbub.client.loop import NOTHING, Loop
 from hubbub.client.replies import History, Member, PresenceStats
+from hubbub.client.thread import PATIENCE, Thread
 from hubbub.core.messages import Position
 
 M = TypeVar("M")
 R = TypeVar("R")
 
-
-class Thread:
-    """An event loop in a thread, for as long as a client is in use."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="hubbub client", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            rest = asyncio.all_tasks(self._loop)
-            for task in rest:
-                task.cancel()
-            if rest:
-                self._loop.run_until_complete(asyncio.wait(rest))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-
-    def wait(self, work: Coroutine[Any, Any, R]) -> R:
-        """Do something in the loop and wait for it; Ctrl+C stops both the waiting and the work."""
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError(
-                "A handler runs in the client's own thread; there is nothing to wait for in it."
-            )
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+NOT_STARTED: Final = "The client has not been started; call connect(), or use `with`."
+AT_ONCE: Final = 500
+"""Messages that go from one thread to the other in one go, at most."""
 
 
 class SyncClient:
@@ -71,12 +36,15 @@ class SyncClient:
             for message in client.group("lobby"):
                 print(message.data)
 
-    Handlers are called in the client's own thread.
+    Handlers are called in the client's own thread. All of it may be used from several threads.
     """
 
     def __init__(self, server_url: str, client_id: str | None = None, **options: Any) -> None:
         self._client = Client(server_url, client_id, **options)
+        self._buffer: int = options.get("buffer", 1000)
         self._thread: Thread | None = None
+        self._lock = threading.RLock()  # one thread at a time starts and stops
+        self._forgotten: weakref.finalize[Any, Any] | None = None
 
     def __repr__(self) -> str:
         return repr(self._client).replace("<Client", "<SyncClient", 1)
@@ -105,21 +73,28 @@ class SyncClient:
 
     def connect(self) -> None:
         """Connect; raises `ConnectError` where that fails."""
-        if self._thread is None:
-            self._thread = Thread()
-        try:
-            self._wait(self._client.connect())
-        except BaseException:
-            self.disconnect()
-            raise
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread()
+                # A client that was never closed is closed when it is forgotten, or when the program ends.
+                self._forgotten = weakref.finalize(self, self._thread.stop, PATIENCE)
+            try:
+                self._wait(self._client.connect())
+            except BaseException:
+                self.disconnect()
+                raise
 
     def disconnect(self) -> None:
         """Close the connection; afterwards neither a task nor the thread is left."""
-        thread = self._thread
-        if thread is not None:
+        with self._lock:
+            thread = self._thread
+            if thread is None:
+                return
             thread.wait(self._client.disconnect())
-            self._thread = None
             thread.stop()
+            self._thread = None
+            if self._forgotten is not None:
+                self._forgotten.detach()
 
     def __enter__(self) -> Self:
         self.connect()
@@ -139,11 +114,15 @@ class SyncClient:
 
     def group(self, name: str, type: Any = Any, **options: Any) -> "SyncGroup[Any]":
         """As `Client.group`, to loop over with `for`."""
-        return SyncGroup(self, self._client.group(name, type, **options))
+        return SyncGroup(self, self._client.group(name, type, **options), options.get("buffer", self._buffer))
 
-    def own(self, type: Any = Any, **options: Any) -> "Iterator[Any]":
+    def own(self, type: Any = Any, **options: Any) -> "SyncLoop[Any]":
         """As `Client.own`, to loop over with `for`: what comes after this call."""
-        return self._drain(self._begin(self._client.own(type, **options)))
+        source = self._client.own(type, **options)
+        # Where there is no connection yet there is no other thread either.
+        thread = self._thread
+        loop = aiter(source) if thread is None else thread.wait(_soon(lambda: aiter(source)))
+        return SyncLoop(self, cast("Loop", loop), options.get("buffer", self._buffer))
 
     def send_chat_message(self, group: str, message: object) -> None:
         """As `Client.send_chat_message`."""
@@ -183,35 +162,72 @@ class SyncClient:
     def _wait(self, work: Coroutine[Any, Any, R]) -> R:
         if self._thread is None:
             work.close()
-            raise ClientError("The client has not been started; call connect(), or use `with`.")
+            raise ClientError(NOT_STARTED)
         return self._thread.wait(work)
 
-    def _begin(self, source: "Group[M] | Own") -> AsyncIterator[Any]:
-        loop: AsyncIterator[Any] = self._wait(_soon(lambda: aiter(source)))
-        return loop
 
-    def _drain(self, loop: Any) -> Iterator[Any]:
-        try:
+class SyncLoop(Iterator[M], Generic[M]):
+    """The `for` of a group and of what is a client's own.
+
+    It ends when it is closed, and when it is gone.
+    """
+
+    def __init__(self, client: SyncClient, loop: Loop, buffer: int) -> None:
+        self._client = client
+        self._loop = loop
+        self._most = max(1, min(AT_ONCE, buffer // 2))
+        self._lock = threading.Lock()  # several threads may share one loop: each message goes to one of them
+
+    def __next__(self) -> M:
+        loop = self._loop
+        with self._lock:
             while True:
+                item = loop.from_hand()
+                if item is None:
+                    self._fill()
+                    continue
+                message = loop.give(item)
+                if message is not NOTHING:
+                    return cast("M", message)
+
+    def _fill(self) -> None:
+        """Wait for more in the client's thread; where that has ended, take what it left."""
+        thread = self._client._thread
+        try:
+            if thread is not None:
                 try:
-                    yield self._wait(_next(loop))
-                except StopAsyncIteration:
-                    return
-        finally:
-            if self._thread is not None:
-                self._thread.wait(loop.aclose())
+                    return thread.wait(_filled(self._loop, self._most))
+                except NotConnectedError:
+                    if not thread.is_stopping:
+                        raise
+                    thread.stop()
+            _run_through(_filled(self._loop, self._most))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End the loop: what still waits was not given."""
+        thread = self._client._thread
+        if thread is None or not thread.do(self._loop.close):
+            self._loop.close()
+
+    def __del__(self) -> None:
+        # Nothing is waited for: this may be any thread, and the last moment of the program.
+        if hasattr(self, "_most"):
+            self.close()
 
 
 class SyncGroup(Generic[M]):
     """As `Group`, to loop over with `for`."""
 
-    def __init__(self, client: SyncClient, group: Group[M]) -> None:
+    def __init__(self, client: SyncClient, group: Group[M], buffer: int) -> None:
         self._client = client
         self._group = group
+        self._buffer = buffer
         self.name = group.name
 
     def __iter__(self) -> Iterator[M]:
-        return self._client._drain(self._client._begin(self._group))
+        return SyncLoop(self._client, cast("Loop", aiter(self._group)), self._buffer)
 
     def join(self) -> None:
         """As `Group.join`."""
@@ -243,5 +259,15 @@ async def _soon(work: Any) -> Any:
     return work()
 
 
-async def _next(loop: Any) -> Any:
-    return await anext(loop)
+async def _filled(loop: Loop, most: int) -> None:
+    await loop.fill(most)
+
+
+def _run_through(work: Coroutine[Any, Any, None]) -> None:
+    """Run something that has nothing to wait for: all that may come is there."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    except RuntimeError as exc:  # there is no event loop to wait in
+        raise ClientError(NOT_STARTED) from exc

@@ -1,8 +1,9 @@
 """The two formats of the wire, JSON in text frames and MessagePack in binary ones, and what comes in them."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,6 +17,9 @@ PUBLICATIONS: Final = frozenset(
 )
 
 
+Offset: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
 class Envelope(Struct, gc=False):
     """A message that somebody published, with what they published still in its own format."""
 
@@ -25,7 +29,7 @@ class Envelope(Struct, gc=False):
     message: Raw = NOTHING
     sender: str = msgspec.field(default="", name="from")
     timestamp: str = ""
-    offset: int = 0
+    offset: Offset = 0
     epoch: str = ""
     channel: str = ""
     tags: dict[str, str] | None = None
@@ -59,19 +63,43 @@ class Format:
 
 
 def _pydantic_adapter(type_: Any) -> Any:
-    """An adapter for a pydantic model; the client does not need pydantic, but takes its models."""
-    if not hasattr(type_, "__pydantic_validator__") or not hasattr(type_, "model_fields"):
-        return None
-    from pydantic import TypeAdapter
+    """An adapter where pydantic is asked for, by a model of its own or one within; None where it is not.
 
-    return TypeAdapter(type_)
+    The client does not need pydantic. Who has its types has imported it.
+    """
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not _holds_pydantic(type_, set()):
+        return None
+    return pydantic.TypeAdapter(type_)
+
+
+def _holds_pydantic(type_: Any, seen: set[int]) -> bool:
+    """Whether a type is one of pydantic's, or has one in it."""
+    if id(type_) in seen:
+        return False
+    seen.add(id(type_))
+    # What stands in an `Annotated` may be an object of a class of pydantic's.
+    kind = type_ if isinstance(type_, type) else type(type_)
+    if kind.__module__.partition(".")[0] in ("pydantic", "annotated_types"):
+        return True
+    if hasattr(type_, "__pydantic_core_schema__") or hasattr(type_, "__get_pydantic_core_schema__"):
+        return True
+    within: list[Any] = list(get_args(type_))
+    if hasattr(type_, "__required_keys__") or dataclasses.is_dataclass(type_):
+        within += get_type_hints(type_, include_extras=True).values()
+    return any(_holds_pydantic(each, seen) for each in within)
 
 
 def _to_builtins(value: object) -> object:
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"A {type(value).__name__} cannot be sent: it has no form in JSON.")
-    return dump(mode="json")
+    pydantic_core = sys.modules.get("pydantic_core")
+    if pydantic_core is not None:
+        try:
+            plain: object = pydantic_core.to_jsonable_python(value)
+        except ValueError:  # not one of pydantic's either
+            pass
+        else:
+            return plain
+    raise TypeError(f"A {type(value).__name__} cannot be sent: it has no form in JSON.")
 
 
 def _json_text(value: object) -> str:
