@@ -298,6 +298,43 @@ def test_positions_count_what_handlers_have_dealt_with() -> None:
     run(scenario())
 
 
+def test_what_handlers_had_not_dealt_with_comes_again() -> None:
+    """When the program disconnects it was not given; it is, with the next connection."""
+
+    async def scenario() -> None:
+        async with connected() as (client, peer, server):
+            told: list[int] = []
+            stuck = asyncio.Event()
+
+            @client.register_handler("group_message")
+            async def tell(message: Any) -> None:
+                if message["data"] == 2 and not stuck.is_set():
+                    stuck.set()
+                    await asyncio.Event().wait()
+                told.append(message["data"])
+
+            await client.join_group("orders")
+            await answer_join(peer, 7)
+            for number in (1, 2, 3):
+                await say(peer, number, 7 + number)
+            await stuck.wait()
+            await until(lambda: client._groups.wanted["orders"].channel.number == 3)
+            await client.disconnect()
+            assert client.positions == {"orders": {"epoch": "e", "offset": 8}}
+
+            await client.connect()
+            peer = await server.peer()
+            hello = peer.hello
+            assert hello["groups"] == {"orders": {"epoch": "e", "offset": 8}}
+            await peer.say("group_joined", group_name="orders", epoch="e", offset=8, recovered=True)
+            for number in (2, 3):
+                await say(peer, number, 7 + number)
+            await until(lambda: told == [1, 2, 3])
+            assert client.positions == {"orders": {"epoch": "e", "offset": 10}}
+
+    run(scenario())
+
+
 def test_positions_are_looked_at_when_they_are_given() -> None:
     """And are those that were kept, until something moves them."""
     kept = {"orders": {"epoch": "e", "offset": 7}, "$all": {"epoch": "a", "offset": 1}}

@@ -25,7 +25,7 @@ class Channel:
         self.held = held
         self.number = 0
         self.listeners: tuple[Listener, ...] = ()
-        self.pinned: Item | None = None  # what a loop that was left had not dealt with
+        self.pinned: Item | None = None  # what was taken from a loop or handlers before they had dealt with it
         self.unclaimed: Listener | None = None  # what waits since a join, for the first loop to come
         self.hole_is_told = False  # by a `messages_dropped`, and no message has come since
 
@@ -80,8 +80,19 @@ class Channel:
         if listener in self.listeners:
             self.listeners = tuple(each for each in self.listeners if each is not listener)
             oldest = listener.oldest_of(self)
-            if oldest is not None and (self.pinned is None or oldest.number < self.pinned.number):
-                self.pinned = oldest
+            if oldest is not None:
+                self.pin(oldest)
+
+    def pin(self, item: Item) -> None:
+        """This was not given, and nobody will be given it now."""
+        if self.pinned is None or item.number < self.pinned.number:
+            self.pinned = item
+
+    def rewind(self) -> None:
+        """The program connects again: where nobody has listened on, it is given what it was not given."""
+        if self.pinned is not None and not self.listeners:
+            self.held = self.pinned.before or self.held
+            self.pinned = None
 
     def claim(self) -> Listener | None:
         """What has waited for a loop since somebody joined who is gone."""

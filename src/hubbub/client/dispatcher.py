@@ -79,6 +79,9 @@ class Dispatcher:
     def stop(self) -> None:
         """Tell nothing more. A handler that runs is cancelled, unless it is who asks."""
         self._ended = True
+        for _, item in self._waiting:
+            if item is not None:
+                item.channel.pin(item)
         self._waiting.clear()
         self._wake.set()
         if self._task is not None and not self.is_telling:
@@ -98,8 +101,14 @@ class Dispatcher:
                 if self.is_full and len(self._waiting) <= self._buffer // 2:
                     self.is_full = False
                     self._on_room(self)
-                await self.handlers.tell(message)
-                self._current = None
+                try:
+                    await self.handlers.tell(message)
+                except asyncio.CancelledError:
+                    if self._current is not None:
+                        self._current.channel.pin(self._current)
+                    raise
+                finally:
+                    self._current = None
             if self._ended:
                 return
             self._wake.clear()

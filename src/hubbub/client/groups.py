@@ -109,6 +109,7 @@ class Groups:
     def start(self) -> None:
         """A connection will come: what no loop has asked for yet goes on waiting for one."""
         for channel in self.channels:
+            channel.rewind()
             for listener in channel.listeners:
                 listener.resume()
 
