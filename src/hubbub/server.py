@@ -30,7 +30,7 @@ from hubbub.webhooks.openapi import webhooks_router
 logger = logging.getLogger("hubbub")
 
 BACKLOG = 4096
-ACCEPTS = 2
+ACCEPTS = 4
 """Connections that are accepted in one turn of the event loop."""
 CROWD = 1000
 """Connections that must have gone before memory is given back."""

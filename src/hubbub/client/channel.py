@@ -25,7 +25,7 @@ class Channel:
         self.held = held
         self.number = 0
         self.listeners: tuple[Listener, ...] = ()
-        self.pinned: Item | None = None  # what was taken from a loop or handlers before they had dealt with it
+        self.pinned: Item | None = None  # taken from a loop or handlers that had not dealt with it
         self.unclaimed: Listener | None = None  # what waits since a join, for the first loop to come
         self.hole_is_told = False  # by a `messages_dropped`, and no message has come since
 

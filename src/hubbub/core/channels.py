@@ -26,7 +26,7 @@ def check_name(name: str, what: str) -> str:
     """Return `name` when it is a legal name, or raise `BadName` with a sentence that calls it `what`."""
     if not name:
         raise BadName(f"{what} is empty; give it at least one character")
-    if _UNPRINTABLE.search(name):
+    if not (name.isascii() and name.isprintable()) and _UNPRINTABLE.search(name):
         raise BadName(f"{what} holds a control character; use printable text")
     if len(name) > MAX_NAME_BYTES or (not name.isascii() and len(name.encode()) > MAX_NAME_BYTES):
         raise BadName(f"{what} is longer than {MAX_NAME_BYTES} bytes")

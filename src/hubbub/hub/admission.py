@@ -74,7 +74,8 @@ class Admission:
         self.channels = own_channels(identity.client_id or "", identity.user)
         try:
             for channel in self.channels:
-                await self._hub.interest.hold(channel)
+                if not self._hub.interest.take_hold(channel):
+                    await self._hub.interest.hold(channel)
                 self._held.append(channel)
         except BaseException:
             self._let_go()

@@ -57,7 +57,8 @@ class Approach:
             limit = 0 if self._recover is None else -1
             self._page = page = await hub.histories.read(channel, self._recover, limit)
             # Members of one audience stand in one epoch.
-            await hub.continuity.agree(channel, page.position.epoch)
+            if not hub.continuity.agrees(channel, page.position.epoch):
+                await hub.continuity.agree(channel, page.position.epoch)
             if self.sound:
                 return
 

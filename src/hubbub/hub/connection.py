@@ -74,6 +74,7 @@ class Connection:
         "bucket",
         "budget",
         "closed_with",
+        "first_size",
         "format",
         "granted",
         "hub",
@@ -120,6 +121,7 @@ class Connection:
         self.asked_at = 0.0
         self.bucket = 0
         self.budget: Budget | None = None
+        self.first_size: int | None = None
 
     @property
     def id(self) -> str:
@@ -171,7 +173,12 @@ class Connection:
     def _affords(self, size: int, now: float) -> bool:
         """Whether one more message of so many bytes is within the connection's limits."""
         if self.budget is None:
+            # Any limit has room for one message, and of a crowd at the door each sends one.
+            first, self.first_size = self.first_size, size
+            if first is None:
+                return True
             self.budget = Budget(self.hub.options, now)
+            self.budget.exceeded(first, now)
         limit = self.budget.exceeded(size, now)
         if limit:
             self.hub.metrics.limited(limit)

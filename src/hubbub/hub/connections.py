@@ -19,6 +19,7 @@ from hubbub.core.messages import (
     Connected,
     Hello,
     Kind,
+    Position,
     TimedOut,
     client_channel,
     shown_name,
@@ -239,18 +240,18 @@ class Connections:
         hub.expiry.watch(connection)
         connection.session.receive(Connect(client_id, identity.user))
         starts = admission.starts()
+        positions: dict[str, Position] = {}
+        recovered = dict.fromkeys(asked, False)
         for channel in admission.channels:
             start = starts.get(channel)
             if start is None:
                 hub.registry.join(connection, channel)
-            else:
-                hub.registry.join(connection, channel, start.known.offset, start.known.epoch)
-                hub.continuity.begin(channel, start.known)
-        positions = {shown_name(channel): start.position for channel, start in starts.items()}
-        recovered = {
-            shown_name(c): start.recovered for c, start in starts.items() if start.recovered is not None
-        }
-        recovered |= {name: False for name in asked if name not in recovered}
+                continue
+            hub.registry.join(connection, channel, start.known.offset, start.known.epoch)
+            hub.continuity.begin(channel, start.known)
+            positions[shown_name(channel)] = start.position
+            if start.recovered is not None:
+                recovered[shown_name(channel)] = start.recovered
         greeting = Connected(
             client_id,
             hub.timestamp(),

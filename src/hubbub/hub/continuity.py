@@ -75,6 +75,11 @@ class Continuity:
         trail = self._trails.get(channel)
         return None if trail is None else trail.position
 
+    def agrees(self, channel: str, epoch: str) -> bool:
+        """Whether nobody here counts on another epoch of the channel."""
+        trail = self._trails.get(channel)
+        return trail is None or trail.epoch == epoch
+
     async def agree(self, channel: str, epoch: str) -> None:
         """Bring the channel's trail to this epoch, where there is one and that can be done in time."""
         trail = self._trails.get(channel)

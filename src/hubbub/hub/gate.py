@@ -7,10 +7,11 @@ import logging
 import uuid
 from collections import Counter, deque
 from collections.abc import Coroutine
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from hubbub.auth import AuthUnavailable, BadToken, Claims
 from hubbub.core import codes
@@ -66,11 +67,13 @@ class Gate:
         self._inside += 1
         if place:
             self._by_address[place] += 1
-        try:
-            await self._turn()
-        except BaseException:
-            self.leave(address)
-            raise
+        turn = self._take_turn()
+        if turn is not None:
+            try:
+                await turn
+            except BaseException:
+                self.leave(address)
+                raise
 
     def leave(self, address: str) -> None:
         """Give a place back."""
@@ -106,17 +109,17 @@ class Gate:
             return str(ip_network((ip, _HOUSEHOLD), strict=False))
         return str(ip)
 
-    async def _turn(self) -> None:
-        """Return in this turn of the event loop or a later one, so that none lets in more than some."""
+    def _take_turn(self) -> asyncio.Future[None] | None:
+        """What to wait for, so that no turn of the event loop lets in too many; None where that is now."""
         if self._queue is None:
             self._queue = deque()
             asyncio.get_running_loop().call_soon(self._next_turn)
         if self._let_through < PER_TURN:
             self._let_through += 1
-            return
+            return None
         waiter = asyncio.get_running_loop().create_future()
         self._queue.append(waiter)
-        await waiter
+        return waiter
 
     def _next_turn(self) -> None:
         assert self._queue is not None

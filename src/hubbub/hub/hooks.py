@@ -5,11 +5,12 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Generic, TypeVar, get_type_hints
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from hubbub.core import codes
 from hubbub.core.codes import Error
@@ -45,8 +46,7 @@ class ConnectRequest(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, equals, value in pairs if equals}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Who a client is and what it may do, as the application or its token says.
 
     user: a name that may be on many clients. client_id: replaces the id of the path. info: JSON that presence
@@ -63,8 +63,17 @@ class Identity:
     expires_at: float | None = None
     issued_at: float | None = None
     token_id: str = ""
-    by_hook: "Identity | None" = field(default=None, repr=False, compare=False)
+    by_hook: "Identity | None" = None
     """What connect hooks have said; a fresh token does not end it."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Identity):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _SAID)
+
+
+_SAID: Final = tuple(name for name in Identity.__struct_fields__ if name != "by_hook")
+"""What makes two identities the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +226,7 @@ def _in_a_line(error: Exception) -> str:
 def joined(known: Identity, said: Identity) -> Identity:
     """What is known with what was said of it since; what was left unsaid stays."""
     unsaid = Identity()
-    changes = {f.name: getattr(said, f.name) for f in fields(Identity)}
+    changes = {name: getattr(said, name) for name in Identity.__struct_fields__}
     return replace(known, **{n: value for n, value in changes.items() if value != getattr(unsaid, n)})
 
 

@@ -29,6 +29,13 @@ class Interest:
     def __len__(self) -> int:
         return len(self._subscribed)
 
+    def take_hold(self, channel: str) -> bool:
+        """As `hold`, where the node is subscribed already; False where that is to be waited for."""
+        if channel not in self._subscribed or channel in self._under_way:
+            return False
+        self._held[channel] = self._held.get(channel, 0) + 1
+        return True
+
     async def hold(self, channel: str) -> None:
         """Return when the node is subscribed; it stays so until `let_go`, then as long as `wanted` says."""
         self._held[channel] = self._held.get(channel, 0) + 1

@@ -98,7 +98,11 @@ class Membership:
         identity, asked = connection.identity, not ask
         if ask and channel not in connection.session.channels:
             # Before the turn, since a hook may itself act on this client.
-            stays, asked = await self._ask(connection, channel, token), True
+            if token or self._hub.hooks.subscribe:
+                stays = await self._ask(connection, channel, token)
+            else:
+                self._permit(connection, channel)
+            asked = True
         async with self._turn(connection):
             if channel in connection.session.channels:
                 await self._join_again(connection, id, channel, recover)
@@ -195,7 +199,8 @@ class Membership:
         self, connection: Connection, id: CommandId, channel: str, recover: Position | None
     ) -> None:
         hub = self._hub
-        await hub.interest.hold(channel)
+        if not hub.interest.take_hold(channel):
+            await hub.interest.hold(channel)
         try:
             if hub.namespaces.of(channel).has_history:
                 await self._enter_with_history(connection, id, channel, recover)

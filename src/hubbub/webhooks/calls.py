@@ -3,10 +3,10 @@
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from hubbub.core import codes
 from hubbub.core.channels import check_group
