@@ -93,22 +93,22 @@ class Rules:
         """The claims of a token that was found genuine. Raises `BadToken`, which names the claim."""
         expires_at, issued_at = self._times(claims, now)
         self._parties(claims)
-        own = self.claims
+        said = claims.keys() & self.claims
         scopes = _scopes(claims)
-        grants = _channels(claims) if "channels" in own else None
+        grants = _channels(claims) if "channels" in said else None
         api: frozenset[str] = frozenset()
         if self.scopes:
             grants, api = self._opened(scopes, grants)
         return Claims(
             subject=_subject(claims),
-            client_id=_name(claims, "client_id") if "client_id" in own else "",
-            groups=_groups(claims) if "groups" in own else (),
+            client_id=_name(claims, "client_id") if "client_id" in said else "",
+            groups=_groups(claims) if "groups" in said else (),
             grants=grants,
-            channel=_name(claims, "channel") if "channel" in own else "",
-            info=_info(claims) if "info" in own else None,
+            channel=_name(claims, "channel") if "channel" in said else "",
+            info=_info(claims) if "info" in said else None,
             expires_at=expires_at,
             issued_at=issued_at,
-            token_id=_text(claims, "jti"),
+            token_id=_text(claims, "jti") if "jti" in claims else "",
             api=api,
             scopes=scopes,
             raw=claims,
@@ -185,8 +185,6 @@ def _subject(claims: Mapping[str, Any]) -> str:
 
 
 def _name(claims: Mapping[str, Any], name: str) -> str:
-    if name not in claims:
-        return ""
     value = _text(claims, name)
     if not value:
         return ""
@@ -197,8 +195,6 @@ def _name(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _groups(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    if "groups" not in claims:
-        return ()
     groups = claims["groups"]
     if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
         raise BadToken("claim groups is no list of texts")
@@ -211,8 +207,6 @@ def _groups(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _channels(claims: Mapping[str, Any]) -> Grants | None:
-    if "channels" not in claims:
-        return None
     channels = claims["channels"]
     if isinstance(channels, list):
         if not all(isinstance(pattern, str) for pattern in channels):
@@ -227,7 +221,7 @@ def _channels(claims: Mapping[str, Any]) -> Grants | None:
 
 
 def _info(claims: Mapping[str, Any]) -> Any:
-    info = claims.get("info")
+    info = claims["info"]
     if info is not None and len(msgspec.json.encode(info)) > MOST_INFO:
         raise BadToken(f"claim info is larger than {MOST_INFO} bytes")
     return info

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hubbub.brokers.base import BrokerUnavailable
 from hubbub.core.messages import user_channel
@@ -34,13 +34,13 @@ class Attendance:
         self._next = float("-inf")
         self._work: asyncio.Task[None] | None = None
 
-    async def add(self, channel: str, connection: Connection) -> None:
+    def add(self, channel: str, connection: Connection) -> Coroutine[Any, Any, None]:
         """A connection came in."""
-        await self._say(channel, connection, present=True)
+        return self._say(channel, connection, present=True)
 
-    async def remove(self, channel: str, connection: Connection) -> None:
+    def remove(self, channel: str, connection: Connection) -> Coroutine[Any, Any, None]:
         """A connection went away."""
-        await self._say(channel, connection, present=False)
+        return self._say(channel, connection, present=False)
 
     async def _say(self, channel: str, connection: Connection, *, present: bool) -> None:
         store = self._hub.presence_store
