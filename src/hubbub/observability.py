@@ -209,9 +209,9 @@ class Metrics:
             self._dropped.labels(policy.value)
         self._shown: _Shown | None = None
         self._show_at = 0.0
-        # `labels` takes longer than the counting.
         self._uncounted: dict[Counter, int] = {}
         """What the counters are behind by, for a second at most."""
+        # `labels` takes longer than the counting.
         self._by_type: dict[str, Counter] = {}
         self._closed_as: dict[int, Counter] = {}
         self._replied = {type_: self._sent.labels(name) for type_, name in _REPLY_TYPES.items()}

@@ -82,8 +82,8 @@ class Continuity:
 
     async def agree(self, channel: str, epoch: str) -> None:
         """Bring the channel's trail to this epoch, where there is one and that can be done in time."""
-        trail = self._trails.get(channel)
-        if trail is not None and trail.epoch != epoch:
+        if not self.agrees(channel, epoch):
+            trail = self._trails[channel]
             trail.broken = True
             await asyncio.wait([self._mend(trail)], timeout=AGREE_TIME)
 

@@ -77,7 +77,7 @@ class Arrival(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self._server_state.connections.add(self)  # type: ignore[arg-type]
-        self._deadline = self._loop.call_later(self.http.head_timeout, self._give_up)
+        self._deadline = self._loop.call_later(self.http.head_timeout, self._speak_http)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
@@ -112,9 +112,6 @@ class Arrival(asyncio.Protocol):
         self.transport.set_protocol(http)
         http.connection_made(self.transport)
         return http
-
-    def _give_up(self) -> None:
-        self._speak_http()
 
     def _leave(self) -> None:
         self._server_state.connections.discard(self)

@@ -7,8 +7,6 @@ a time.
 
 import asyncio
 import contextlib
-from collections import deque
-from typing import Final
 
 from fastapi import WebSocket, WebSocketDisconnect
 from starlette.responses import PlainTextResponse
@@ -26,35 +24,23 @@ from hubbub.transports.handshake import (
     origin_allowed,
     origin_refusal,
 )
-
-HIGH_WATER: Final = 64 * 1024
-"""Bytes that wait for the server before it counts as back-pressure."""
-LOW_WATER: Final = 16 * 1024
+from hubbub.transports.queued import QueuedTransport
 
 
-class AsgiTransport:
+class AsgiTransport(QueuedTransport):
     """One WebSocket behind ASGI's `receive` and `send`."""
 
     def __init__(self, websocket: WebSocket, *, binary: bool) -> None:
+        super().__init__()
         self._websocket = websocket
         self._binary = binary
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
-        self._slow = False
-        self._wake = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._closing: CloseReason | None = None
-        self.connection: Connection | None = None
 
     def write(self, data: bytes) -> None:
         """Queue ready frames for the writer."""
-        self._queue.append(data)
-        self._queued += len(data)
-        if self._queued > HIGH_WATER and not self._slow and self.connection is not None:
-            self._slow = True
-            self.connection.pause_writing()
-        self._wake.set()
+        self._put(data)
+        self._announce()
 
     def close(self, code: int, reason: str) -> None:
         """Close once everything queued is out."""
@@ -127,12 +113,6 @@ class AsgiTransport:
                     return
                 self._wake.clear()
                 await self._wake.wait()
-
-    def _drained(self, size: int) -> None:
-        self._queued -= size
-        if self._slow and self._queued <= LOW_WATER and self.connection is not None:
-            self._slow = False
-            self.connection.resume_writing()
 
 
 async def serve_websocket(hub: Hub, websocket: WebSocket, client_id: str | None) -> None:

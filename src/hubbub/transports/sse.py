@@ -35,10 +35,8 @@ from hubbub.transports.handshake import (
     origin_allowed,
     origin_refusal,
 )
+from hubbub.transports.queued import QueuedTransport
 
-HIGH_WATER: Final = 64 * 1024
-"""Bytes that wait for the server before it counts as back-pressure."""
-LOW_WATER: Final = 16 * 1024
 SOONEST, LATEST = 500, 3000
 """Milliseconds after which a stream comes back, drawn for each: so not all come in the same moment."""
 NOWHERE: Final = Position("", 0)
@@ -68,24 +66,19 @@ class Wanted(NamedTuple):
     last_id: str
 
 
-class EventTransport:
+class EventTransport(QueuedTransport):
     """One stream behind ASGI's `receive` and `send`."""
 
     def __init__(self, hub: Hub, receive: Receive, send: Send) -> None:
+        super().__init__()
         self._hub = hub
         self._receive = receive
         self._send = send
-        self._queue: deque[bytes] = deque()
-        self._queued = 0
-        self._slow = False
-        self._wake = asyncio.Event()
         self._joined = self._answered = self._gone = False
         self._refusals: list[Refusal] = []
-        self._closing: CloseReason | None = None
         self._patience: asyncio.TimerHandle | None = None
         self._task = asyncio.current_task()
         self._bookmark = Bookmark()
-        self.connection: Connection | None = None
 
     # What a hub needs of a transport.
 
@@ -105,10 +98,7 @@ class EventTransport:
                 self._joined = True
             elif event.refusal is not None:
                 self._refusals.append(event.refusal)
-        if self._queued > HIGH_WATER and not self._slow and self.connection is not None:
-            self._slow = True
-            self.connection.pause_writing()
-        self._wake.set()
+        self._announce()
 
     def close(self, code: int, reason: str) -> None:
         """End the stream once everything queued is out; at once where it does not get out."""
@@ -216,16 +206,6 @@ class EventTransport:
         self._gone = True
         connection.lost(codes.ABNORMAL)
         self._wake.set()
-
-    def _put(self, text: bytes) -> None:
-        self._queue.append(text)
-        self._queued += len(text)
-
-    def _drained(self, size: int) -> None:
-        self._queued -= size
-        if self._slow and self._queued <= LOW_WATER and self.connection is not None:
-            self._slow = False
-            self.connection.resume_writing()
 
     def _give_up(self) -> None:
         """The client does not read even the end of it."""
